@@ -1,0 +1,15 @@
+"""What a layer raises."""
+
+from __future__ import annotations
+
+
+class LayerError(Exception):
+    """Base of everything a layer raises on purpose."""
+
+
+class InputError(LayerError, ValueError):
+    """An argument of a layer is missing, unknown, or has the wrong shape, dtype or values."""
+
+
+class SolveError(LayerError, RuntimeError):
+    """Some instance of the batch could not be solved, and ``on_failure`` is ``"raise"``."""

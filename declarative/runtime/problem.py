@@ -1,0 +1,98 @@
+"""What a solver and an adjoint know of a problem: its data, and the residual F(w; theta) = 0 of its solution.
+
+A problem is one batch of instances. Every data tensor has its own leading batch dimensions, which broadcast
+against each other as in ``torch.linalg``; what follows them (its *core*) is the data of one instance.
+The point w is a tuple of tensors, each of shape (*batch, size): the stacked primal and dual variables.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+Point = tuple[Tensor, ...]
+
+
+class Problem(ABC):
+    """Data of a batch of problems of one class; immutable."""
+
+    @property
+    @abstractmethod
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The data that the solution is a function of, always in the same order."""
+
+    @property
+    @abstractmethod
+    def core_ranks(self) -> tuple[int, ...]:
+        """For each of ``tensors``, the number of its trailing dimensions that belong to one instance."""
+
+    @abstractmethod
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        """The same problem over other data."""
+
+    @abstractmethod
+    def residual(self, point: Point) -> Point:
+        """F(w; theta), one tensor per tensor of ``point`` and of its shape: zero exactly at a solution.
+
+        Differentiable in the data and in the point; the gradient of the solution is read off it.
+        """
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Leading dimensions of all data, broadcast together."""
+        shapes = [t.shape[: t.dim() - rank] for t, rank in zip(self.tensors, self.core_ranks, strict=True)]
+        return torch.broadcast_shapes(*shapes)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What a solver returns: a point and, per instance, how it went. Never raises for the data's sake.
+
+    ``point``: tensors (*batch, size). ``status``: int8 (*batch), a `Status`. ``iterations``: int32 (*batch).
+    ``residual``: (*batch), the largest entry of the KKT residual relative to the data's scale.
+    """
+
+    point: Point
+    status: Tensor
+    iterations: Tensor
+    residual: Tensor
+
+
+class Solver(ABC):
+    """Finds a KKT point; knows nothing of derivatives. Called with plain tensors, gradient mode off."""
+
+    @abstractmethod
+    def solve(self, problem: Problem) -> Solved: ...
+
+
+class Adjoint(ABC):
+    """Solves the transposed linear system (dF/dw)' u = cotangent at a point; knows nothing of the solver."""
+
+    @abstractmethod
+    def solve(self, problem: Problem, point: Point, cotangent: Point) -> Point:
+        """u, with one tensor per tensor of ``point``.
+
+        Where ``differentiable`` is true it is written in differentiable torch operations of the problem's tensors, the point
+        and the cotangent, so that derivatives of every order follow.
+        """
+
+    @property
+    @abstractmethod
+    def differentiable(self) -> bool:
+        """Whether ``solve`` can be differentiated again."""
+
+    def residual(self, problem: Problem, point: Point, cotangent: Point, u: Point) -> Tensor:
+        """Largest entry of (dF/dw)' u - cotangent per instance, relative to the cotangent; (*batch)."""
+        _, pull_back = torch.func.vjp(lambda *w: problem.residual(w), *point)
+        defect = [
+            (left - right).flatten(len(problem.batch_shape)).abs() for left, right in zip(pull_back(u), cotangent, strict=True)
+        ]
+        scale = torch.cat([c.flatten(len(problem.batch_shape)).abs() for c in cotangent], -1)
+        if scale.shape[-1] == 0:
+            return scale.new_zeros(problem.batch_shape)
+        return torch.cat(defect, -1).amax(-1) / scale.amax(-1).clamp_min(torch.finfo(scale.dtype).tiny)
