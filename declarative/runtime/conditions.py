@@ -24,13 +24,15 @@ from torch import Tensor
 class Conditions:
     """The conditions of the theorem at one point, one number per instance; every tensor is (*batch).
 
-    ``licq_rank``, ``licq_rows``: int64, rank and number of the active rows (equalities, active inequalities and bounds).
+    ``licq_rank``, ``licq_rows``: int64, rank and number of the active rows (equalities, active inequalities, bounds).
     ``complementarity``: the smallest of max(multiplier_i, slack_i) over the inequalities; +inf where there is none.
-    ``complementarity_row``: int64, the inequality with that margin, numbered as the problem's class documents; -1 where none.
-    ``second_order``: smallest eigenvalue of the Hessian of the Lagrangian on the null space of the active rows; +inf where
-    that space is zero (a vertex).
+    ``complementarity_row``: int64, the inequality with that margin, numbered as the problem's class documents; -1
+    where there is none.
+    ``second_order``: smallest eigenvalue of the Hessian of the Lagrangian on the null space of the active rows; +inf
+    where that space is zero (a vertex).
     ``kkt_residual``: largest entry of the KKT residual relative to the data's scale.
-    ``adjoint_condition``: condition number (2-norm) of the matrix that the backward pass solves with; +inf where singular.
+    ``adjoint_condition``: condition number (2-norm) of the matrix that the backward pass solves with; +inf where it is
+    singular.
     """
 
     licq_rank: Tensor
@@ -45,8 +47,8 @@ class Conditions:
 def rank_and_curvature(hessian: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rank of the active rows, and the smallest eigenvalue of the Hessian on their null space; both (*batch).
 
-    ``hessian`` (*batch, n, n), symmetric; ``rows`` (*batch, r, n), the gradients of the constraints with zeros in place of the
-    inactive ones. The curvature is +inf where the null space is zero.
+    ``hessian`` (*batch, n, n), symmetric; ``rows`` (*batch, r, n), the gradients of the constraints with zeros in place
+    of the inactive ones. The curvature is +inf where the null space is zero.
     """
     n = hessian.shape[-1]
     norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
@@ -85,8 +87,9 @@ def smallest_margin(multiplier: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _at_least_square(rows: Tensor) -> Tensor:
-    """The rows with exactly n singular values and a full basis: zero rows below where there are few, R of QR where many."""
+    """n rows with the same null space: zero rows below where there are fewer, the R of a QR where there are more."""
     count, n = rows.shape[-2:]
     if count > n:
-        return torch.linalg.qr(rows, mode="r").R
+        triangle: Tensor = torch.linalg.qr(rows, mode="r")[1]
+        return triangle
     return torch.cat([rows, rows.new_zeros(*rows.shape[:-2], n - count, n)], -2)
