@@ -74,6 +74,9 @@ class Atom(ABC):
     """How many of the last arguments may be left out."""
     variadic: bool = False
     """Whether the last argument may be repeated."""
+    domain: tuple[str, ...] = ()
+    """Where each argument lies, by argument (of a variadic atom the last is repeated): ``any``, ``nonneg``,
+    ``positive``, ``psd``, ``number`` (a constant scalar), ``positive number``, ``size``. Empty: anywhere."""
     smooth: bool = True
     """Twice continuously differentiable on the interior of its domain."""
     parameters_only: bool = False
@@ -112,7 +115,7 @@ class Atom(ABC):
         return False
 
     def expand(self, *args: Expression) -> Expression | None:
-        """The value in simpler functions, for the quadratic form: ``norm1(x)`` is ``sum(abs(x))``. None: it is basic."""
+        """The value in simpler functions: ``norm1(x)`` is ``sum(abs(x))``, ``x @ x`` is ``sum_squares(x)``. None: basic."""
         return None
 
     def pieces(self, *args: Expression) -> tuple[Expression, ...] | None:
