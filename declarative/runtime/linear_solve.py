@@ -116,7 +116,7 @@ def _solve_numerically(matrix: Tensor, right: Tensor, symmetric: bool) -> Tensor
 
 
 def _equilibrate(matrix: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
-    """Row and column scales with which the rows and columns of |K| have largest entries near one (Ruiz); (B, N) each."""
+    """Row and column scales that bring the largest entries of rows and columns of |K| near one (Ruiz); (B, N) each."""
     magnitude = matrix.abs()
     rows = torch.ones_like(matrix[..., 0])
     cols = torch.ones_like(rows)
@@ -190,4 +190,5 @@ def _least_norm(matrix: Tensor, rows: Tensor, cols: Tensor, right: Tensor, *, sy
     null_first = kept.to(torch.int8).argsort(dim=-1, stable=True)[..., None, :]
     null = torch.take_along_dim(cols[..., None] * vectors * ~kept[..., None, :], null_first, -1)
     basis: Tensor = torch.linalg.qr(null)[0] * ~torch.take_along_dim(kept[..., None, :], null_first, -1)
-    return solution - basis @ (basis.mT @ solution)
+    shortest: Tensor = solution - basis @ (basis.mT @ solution)
+    return shortest

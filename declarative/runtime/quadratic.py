@@ -1,0 +1,286 @@
+"""The dense convex quadratic program, its KKT residual, and the active set that a solution is read by.
+
+    minimise    1/2 x'Px + q'x
+    subject to  Ax = b,    Gx <= h,    lower <= x <= upper
+
+with the Lagrangian L = f(x) + nu'(Ax - b) + lambda'(Gx - h) + z'x, where z is the multiplier of the upper bound minus
+the one of the lower. The residual F(w; theta) of w = (x, nu, lambda, z) states complementarity by the active set, so
+that it divides by nothing, is linear in the point and in the units of the data:
+
+    stationarity     (P + P')x / 2 + q + A'nu + G'lambda + z
+    equality         Ax - b
+    inequality       Gx - h            where the row is active,      lambda  elsewhere
+    bounds           x - bound         where the bound is active,    z       elsewhere
+
+A row is active where lambda > h - Gx. Its entry is then min(lambda, h - Gx) up to sign, zero exactly where the two are
+complementary.
+
+References: Boyd and Vandenberghe, Convex Optimization, 2004, section 5.5.3; Facchinei and Pang, Finite-Dimensional
+Variational Inequalities and Complementarity Problems, 2003, section 1.5 (the natural map).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from declarative.runtime.conditions import Conditions, condition_number, rank_and_curvature, smallest_margin
+from declarative.runtime.errors import InputError
+from declarative.runtime.problem import Point, Problem
+
+CORE_RANKS = {"P": 2, "q": 1, "A": 2, "b": 1, "G": 2, "h": 1, "lower": 1, "upper": 1}
+
+
+class QPPoint(NamedTuple):
+    """A KKT point of a quadratic program; a `Point` by itself."""
+
+    x: Tensor
+    """(*batch, n), the minimiser."""
+    eq: Tensor
+    """(*batch, p), nu, free in sign."""
+    ineq: Tensor
+    """(*batch, m), lambda >= 0, exactly zero on inactive rows."""
+    bounds: Tensor
+    """(*batch, n), z: positive at an upper bound, negative at a lower one."""
+
+
+class ActiveSet(NamedTuple):
+    """Which inequalities hold with equality; boolean masks without gradient."""
+
+    ineq: Tensor
+    """(*batch, m)."""
+    lower: Tensor
+    """(*batch, n); never together with ``upper``."""
+    upper: Tensor
+    """(*batch, n)."""
+
+    @property
+    def bounds(self) -> Tensor:
+        """(*batch, n), the variables that a bound fixes."""
+        return self.lower | self.upper
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DenseQP(Problem):
+    """A batch of dense convex quadratic programs.
+
+    ``P`` (*batch, n, n) positive semidefinite, possibly zero, of which the symmetric part counts; ``q`` (*batch, n);
+    ``A`` (*batch, p, n) and ``b`` (*batch, p); ``G`` (*batch, m, n) and ``h`` (*batch, m); ``lower`` and ``upper``
+    (*batch, n). What is None is absent. Every tensor has its own batch dimensions, which broadcast. Infinite entries of
+    ``h``, ``lower`` and ``upper`` are no constraint, and lower == upper fixes a variable.
+
+    Raises `InputError` where shapes disagree or one of a pair (A, b), (G, h) is missing.
+    """
+
+    P: Tensor
+    q: Tensor
+    A: Tensor | None = None
+    b: Tensor | None = None
+    G: Tensor | None = None
+    h: Tensor | None = None
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        n = self.q.shape[-1]
+        for left, right in (("A", "b"), ("G", "h")):
+            if (getattr(self, left) is None) != (getattr(self, right) is None):
+                raise InputError(f"{left} and {right} go together: give both or neither")
+        rows = {"A": self.p, "b": self.p, "G": self.m, "h": self.m, "P": n}
+        for name, tensor in self._present().items():
+            expected = (rows[name],) if name in "bh" else (rows[name], n) if name in rows else (n,)
+            if tuple(tensor.shape[tensor.dim() - CORE_RANKS[name] :]) != expected:
+                raise InputError(f"{name} has shape {tuple(tensor.shape)}; its last dimensions must be {expected}")
+            if tensor.dtype != self.q.dtype or tensor.device != self.q.device:
+                raise InputError(
+                    f"{name} is {tensor.dtype} on {tensor.device} and q is {self.q.dtype} on {self.q.device}: "
+                    "all data must agree"
+                )
+
+    @property
+    def n(self) -> int:
+        """Number of variables."""
+        return self.q.shape[-1]
+
+    @property
+    def p(self) -> int:
+        """Number of equality rows."""
+        return 0 if self.b is None else self.b.shape[-1]
+
+    @property
+    def m(self) -> int:
+        """Number of inequality rows, bounds apart."""
+        return 0 if self.h is None else self.h.shape[-1]
+
+    def _present(self) -> dict[str, Tensor]:
+        return {name: t for name in CORE_RANKS if (t := getattr(self, name)) is not None}
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(self._present().values())
+
+    @property
+    def core_ranks(self) -> tuple[int, ...]:
+        return tuple(CORE_RANKS[name] for name in self._present())
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        return type(self)(**dict(zip(self._present(), tensors, strict=True)))
+
+    @staticmethod
+    def unpack(point: Point) -> QPPoint:
+        """The point by the names of its parts."""
+        return QPPoint(*point)
+
+    def curvature_times(self, x: Tensor) -> Tensor:
+        """(P + P')x / 2; (*batch, n)."""
+        return (matvec(self.P, x) + matvec(self.P.mT, x)) / 2
+
+    def residual(self, point: Point) -> Point:
+        active = self.active_set(point)
+        x, eq, ineq, bounds = point
+        stationarity = self.curvature_times(x) + self.q + bounds
+        feasibility, rows = eq, ineq
+        if self.A is not None and self.b is not None:
+            stationarity = stationarity + matvec(self.A.mT, eq)
+            feasibility = matvec(self.A, x) - self.b
+        if self.G is not None and self.h is not None:
+            stationarity = stationarity + matvec(self.G.mT, ineq)
+            rows = torch.where(active.ineq, matvec(self.G, x) - self.h, ineq)
+        box = bounds
+        if self.lower is not None:
+            box = torch.where(active.lower, x - self.lower, box)
+        if self.upper is not None:
+            box = torch.where(active.upper, x - self.upper, box)
+        return stationarity, feasibility, rows, box
+
+    def active_set(self, point: Point) -> ActiveSet:
+        """The active inequalities at a point: those whose multiplier exceeds their slack.
+
+        An inequality whose multiplier and slack are both zero to rounding (eps^(2/3) of the scale of the multipliers
+        and of its row) is weakly active and counts as *inactive*: the derivative is the one towards the side where the
+        row lets go, and a degenerate vertex keeps independent rows. A fixed variable is always active.
+        """
+        x, _, ineq, bounds = (t.detach() for t in point)
+        weak = torch.finfo(x.dtype).eps ** (2 / 3)
+        multiplier_scale = self._multiplier_scale(x, ineq, bounds) * weak
+        none = torch.zeros_like(x, dtype=torch.bool)
+        rows, lower, upper = torch.zeros_like(ineq, dtype=torch.bool), none, none
+        if self.G is not None and self.h is not None:
+            G, h = self.G.detach(), self.h.detach()
+            slack = h - matvec(G, x)
+            rows = _active(ineq, slack, multiplier_scale, weak * (h.abs() + matvec(G.abs(), x.abs())))
+        size = x.abs().amax(-1, keepdim=True) if self.n else x
+        if self.lower is not None:
+            low = self.lower.detach()
+            lower = _active(-bounds, x - low, multiplier_scale, weak * (low.abs() + size))
+        if self.upper is not None:
+            high = self.upper.detach()
+            upper = _active(bounds, high - x, multiplier_scale, weak * (high.abs() + size))
+            if self.lower is not None:
+                fixed = (self.lower == self.upper).detach()
+                upper = (upper & ~lower) | (fixed & (bounds >= 0))
+                lower = (lower | fixed) & ~upper
+        return ActiveSet(rows, lower, upper)
+
+    def _multiplier_scale(self, x: Tensor, ineq: Tensor, bounds: Tensor) -> Tensor:
+        """(*batch, 1), the size of the terms of the stationarity condition."""
+        terms = torch.cat([x * 0 + self.q.detach(), bounds, ineq], -1).abs()
+        return terms.amax(-1, keepdim=True) if terms.shape[-1] else terms.sum(-1, keepdim=True)
+
+    def relative_residual(self, point: Point) -> Tensor:
+        """Largest entry of F at the point, each part relative to the terms it is a sum of; (*batch)."""
+        x, eq, ineq, bounds = point
+        parts = self.residual(point)
+        gradient = [self.curvature_times(x), self.q, bounds]
+        rows, inequalities = [eq * 0], [ineq * 0]
+        if self.A is not None and self.b is not None:
+            gradient.append(matvec(self.A.mT, eq))
+            rows = [self.b, matvec(self.A.abs(), x.abs())]
+        if self.G is not None and self.h is not None:
+            gradient.append(matvec(self.G.mT, ineq))
+            inequalities = [torch.where(self.h.isfinite(), self.h, 0), matvec(self.G.abs(), x.abs())]
+        dual, primal = _scale(gradient), _scale([x])
+        worst = [
+            _largest(parts[0]) / dual,
+            _largest(parts[1]) / _scale(rows),
+            _largest(parts[2]) / _scale(inequalities),
+            _largest(parts[3]) / primal,
+            _largest((-ineq).clamp_min(0)) / dual,
+        ]
+        return _elementwise_largest(worst)
+
+    def conditions(self, point: Point) -> Conditions:
+        """The conditions of the implicit function theorem at a solution.
+
+        Rows are numbered Gx <= h first (0 to m - 1), then the lower bounds (m to m + n - 1), then the upper ones.
+        """
+        with torch.no_grad():
+            return _conditions(self, QPPoint(*(t.detach() for t in point)))
+
+
+def matvec(matrix: Tensor, x: Tensor) -> Tensor:
+    """M x over the batch; a matrix without batch dimensions is read once, and its gradient is one product."""
+    if matrix.dim() == 2:
+        return x @ matrix.mT
+    return (matrix @ x[..., None])[..., 0]
+
+
+def _active(multiplier: Tensor, slack: Tensor, weak_multiplier: Tensor, weak_slack: Tensor) -> Tensor:
+    weakly = (multiplier.abs() <= weak_multiplier) & (slack.abs() <= weak_slack)
+    return (multiplier > slack) & ~weakly
+
+
+def _largest(part: Tensor) -> Tensor:
+    """Largest magnitude over the last dimension; zero where it is empty."""
+    return part.abs().amax(-1) if part.shape[-1] else part.sum(-1)
+
+
+def _scale(terms: list[Tensor]) -> Tensor:
+    """One plus the largest entry of the terms; (*batch)."""
+    return 1 + _elementwise_largest([_largest(t) for t in terms])
+
+
+def _elementwise_largest(parts: list[Tensor]) -> Tensor:
+    return functools.reduce(torch.maximum, parts)
+
+
+def _conditions(problem: DenseQP, point: QPPoint) -> Conditions:
+    x, _, ineq, bounds = point
+    active, batch, n = problem.active_set(point), x.shape[:-1], problem.n
+    hessian = ((problem.P + problem.P.mT) / 2).expand(*batch, n, n)
+    rows, multipliers, slacks = [torch.diag_embed(active.bounds.to(x.dtype))], [ineq], []
+    if problem.A is not None:
+        rows.append(problem.A.expand(*batch, *problem.A.shape[-2:]))
+    if problem.G is not None and problem.h is not None:
+        rows.append(torch.where(active.ineq[..., None], problem.G, 0))
+        slacks.append(problem.h - matvec(problem.G, x))
+    for bound, sign in ((problem.lower, -1), (problem.upper, 1)):
+        if bound is not None:
+            multipliers.append((sign * bounds).clamp_min(0))
+            slacks.append(sign * (bound - x))
+        else:
+            multipliers.append(torch.zeros_like(x))
+            slacks.append(torch.full_like(x, torch.inf))
+    rank, curvature = rank_and_curvature(hessian, torch.cat(rows, -2))
+    count = active.ineq.sum(-1) + active.bounds.sum(-1) + problem.p
+    margin, row = smallest_margin(torch.cat(multipliers, -1), torch.cat([s.expand(*batch, -1) for s in slacks], -1))
+    return Conditions(
+        licq_rank=rank,
+        licq_rows=count,
+        complementarity=margin,
+        complementarity_row=row,
+        second_order=curvature,
+        kkt_residual=problem.relative_residual(point),
+        adjoint_condition=condition_number(_full_matrix(hessian, torch.cat(rows, -2))),
+    )
+
+
+def _full_matrix(hessian: Tensor, rows: Tensor) -> Tensor:
+    """[[P, C'], [C, 0]] with one on the diagonal of the empty rows of C."""
+    empty = (rows == 0).all(-1).to(rows.dtype)
+    return torch.cat([torch.cat([hessian, rows.mT], -1), torch.cat([rows, torch.diag_embed(empty)], -1)], -2)
