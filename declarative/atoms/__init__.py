@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+from declarative.atoms.abs import ABS
 from declarative.atoms.add import ADD
+from declarative.atoms.cholesky import CHOLESKY
+from declarative.atoms.concat import CONCAT
+from declarative.atoms.cos import COS
+from declarative.atoms.cumsum import CUMSUM
+from declarative.atoms.det import DET
+from declarative.atoms.diag import DIAG
+from declarative.atoms.diff import DIFF
 from declarative.atoms.div import DIV
+from declarative.atoms.entr import ENTR
+from declarative.atoms.erf import ERF
+from declarative.atoms.exp import EXP
+from declarative.atoms.geo_mean import GEO_MEAN
+from declarative.atoms.huber import HUBER
+from declarative.atoms.inv import INV
+from declarative.atoms.inv_pos import INV_POS
+from declarative.atoms.kl_div import KL_DIV
+from declarative.atoms.lambda_max import LAMBDA_MAX
+from declarative.atoms.lambda_min import LAMBDA_MIN
+from declarative.atoms.log import LOG
+from declarative.atoms.log_det import LOG_DET
+from declarative.atoms.log_sum_exp import LOG_SUM_EXP
+from declarative.atoms.logistic import LOGISTIC
 from declarative.atoms.matmul import MATMUL
+from declarative.atoms.max import MAX
+from declarative.atoms.maximum import MAXIMUM
+from declarative.atoms.mean import MEAN
+from declarative.atoms.min import MIN
+from declarative.atoms.minimum import MINIMUM
 from declarative.atoms.mul import MUL
 from declarative.atoms.neg import NEG
+from declarative.atoms.norm1 import NORM1
+from declarative.atoms.norm2 import NORM2
+from declarative.atoms.norm_fro import NORM_FRO
+from declarative.atoms.norm_inf import NORM_INF
+from declarative.atoms.norm_nuc import NORM_NUC
+from declarative.atoms.outer import OUTER
+from declarative.atoms.pos import POS
 from declarative.atoms.power import POWER
 from declarative.atoms.quad_form import QUAD_FORM
+from declarative.atoms.quad_over_lin import QUAD_OVER_LIN
+from declarative.atoms.rel_entr import REL_ENTR
+from declarative.atoms.reshape import RESHAPE
+from declarative.atoms.sigmoid import SIGMOID
+from declarative.atoms.sin import SIN
+from declarative.atoms.softplus import SOFTPLUS
+from declarative.atoms.sqrt import SQRT
 from declarative.atoms.square import SQUARE
+from declarative.atoms.sum import SUM
 from declarative.atoms.sum_squares import SUM_SQUARES
+from declarative.atoms.tanh import TANH
+from declarative.atoms.trace import TRACE
 from declarative.atoms.transpose import TRANSPOSE
+from declarative.atoms.tv import TV
+from declarative.atoms.vstack import VSTACK
 from declarative.diagnostics.span import Span
 from declarative.ir.atom import Atom, AtomError
 from declarative.ir.expression import Call, Expression
@@ -29,9 +75,55 @@ ATOMS: dict[str, Atom] = {
         MATMUL,
         POWER,
         TRANSPOSE,
-        QUAD_FORM,
+        ABS,
+        POS,
+        MAX,
+        MIN,
+        MAXIMUM,
+        MINIMUM,
+        SUM,
+        MEAN,
         SQUARE,
+        SQRT,
+        EXP,
+        LOG,
+        ENTR,
+        REL_ENTR,
+        KL_DIV,
+        LOGISTIC,
+        LOG_SUM_EXP,
+        NORM1,
+        NORM2,
+        NORM_INF,
+        NORM_FRO,
+        NORM_NUC,
         SUM_SQUARES,
+        QUAD_FORM,
+        QUAD_OVER_LIN,
+        HUBER,
+        INV_POS,
+        GEO_MEAN,
+        LAMBDA_MAX,
+        LAMBDA_MIN,
+        LOG_DET,
+        TRACE,
+        DIAG,
+        OUTER,
+        CONCAT,
+        VSTACK,
+        RESHAPE,
+        CUMSUM,
+        DIFF,
+        TV,
+        TANH,
+        SIGMOID,
+        SOFTPLUS,
+        SIN,
+        COS,
+        ERF,
+        INV,
+        CHOLESKY,
+        DET,
     )
 }
 
@@ -53,12 +145,6 @@ def _check_count(atom: Atom, given: int) -> None:
     least = most - atom.optional
     if given < least or (given > most and not atom.variadic):
         signature = f"{atom.name}({', '.join(atom.arguments)}{', ...' if atom.variadic else ''})"
-        count = (
-            f"{least}"
-            if least == most and not atom.variadic
-            else f"{least} or more"
-            if atom.variadic
-            else f"{least} to {most}"
-        )
-        plural = "s" if count != "1" else ""
+        count = f"{least} or more" if atom.variadic else f"{least}" if least == most else f"{least} to {most}"
+        plural = "" if count == "1" else "s"
         raise AtomError(f"`{atom.name}` takes {count} argument{plural}, not {given}", help=f"write {signature}")

@@ -56,18 +56,14 @@ class QuadForm(Atom):
 
     def torch(self, *args: Operand) -> str:
         x, P = args
-        return f"({x} * ({P} @ {x}[..., None])[..., 0]).sum(-1)"
+        return f"functions.quad_form({x.text}, {P.text})"
 
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         x, P = args
-        return cp.quad_form(x, P, assume_PSD=True) if _is_value(P) else cp.quad_form(x, P)
+        return cp.quad_form(x, P)
 
     def is_psd(self, *args: Expression) -> bool:
         return self.sign(*args).is_nonneg
-
-
-def _is_value(P: Any) -> bool:
-    return not P.parameters() if hasattr(P, "parameters") else True
 
 
 QUAD_FORM = QuadForm()

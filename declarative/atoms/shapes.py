@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from declarative.ir.atom import AtomError
 from declarative.ir.expression import Expression
-from declarative.ir.notation import notation
 from declarative.ir.shape import Shape, show
+from declarative.ir.show import show as notation
 
 KINDS = {0: "a scalar", 1: "a vector", 2: "a matrix"}
 

@@ -115,7 +115,7 @@ class Atom(ABC):
         return False
 
     def expand(self, *args: Expression) -> Expression | None:
-        """The value in simpler functions: ``norm1(x)`` is ``sum(abs(x))``, ``x @ x`` is ``sum_squares(x)``. None: basic."""
+        """In simpler functions: ``norm1(x)`` is ``sum(abs(x))``, ``x @ x`` is ``sum_squares(x)``; None: basic."""
         return None
 
     def pieces(self, *args: Expression) -> tuple[Expression, ...] | None:
@@ -124,4 +124,8 @@ class Atom(ABC):
         Each is of the value's shape, or of any shape if the value is a scalar (the maximum over all entries then).
         A concave function gives pieces whose minimum it is.
         """
+        return None
+
+    def infimum(self, fresh: Expression, *args: Expression) -> Expression | None:
+        """An expression whose minimum over ``fresh`` (a variable of the value's shape) is the value, entry by entry."""
         return None

@@ -1,0 +1,55 @@
+"""``huber(x, M)``, entry by entry: quadratic up to the threshold M, linear beyond it, once differentiable there.
+
+With c = min(max(x, -M), M) it is c (2x - c).
+
+Reference: Huber, Robust estimation of a location parameter, 1964 (twice his function, as in Boyd and Vandenberghe).
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from declarative.atoms.shapes import require_rank
+from declarative.ir.atom import Atom, AtomError, Operand
+from declarative.ir.curvature import Curvature, Monotonicity, Sign
+from declarative.ir.expression import Expression
+from declarative.ir.shape import Shape
+
+
+@final
+class Huber(Atom):
+    name = "huber"
+    doc = "Huber loss entry by entry, with threshold M (1 if left out)."
+    formula = "x^2 for |x| <= M, else 2 M |x| - M^2"
+    arguments = ("x", "M")
+    optional = 1
+    smooth = False
+    domain = ("any", "positive number")
+
+    def shape(self, *args: Expression) -> Shape:
+        x, *threshold = args
+        for M in threshold:
+            require_rank(self.name, "M", 1, M, 0)
+            if not M.is_constant:
+                raise AtomError("the threshold of `huber` must be constant", argument=1, label="this is solved for")
+        return x.shape
+
+    def sign(self, *args: Expression) -> Sign:
+        return Sign.NONNEG
+
+    def intrinsic(self, *args: Expression) -> Curvature:
+        return Curvature.CONVEX
+
+    def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
+        return (Monotonicity.of(args[0].sign), *(Monotonicity.NONE for _ in args[1:]))
+
+    def torch(self, *args: Operand) -> str:
+        x, *threshold = args
+        M = threshold[0].lifted(x.rank) if threshold else "1.0"
+        return f"functions.huber({x.text}, {M})"
+
+    def to_cvxpy(self, cp: Any, *args: Any) -> Any:
+        return cp.huber(*args)
+
+
+HUBER = Huber()

@@ -1,0 +1,45 @@
+"""``lambda_max(X)``: the largest eigenvalue of a symmetric matrix."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from declarative.atoms.shapes import require_square
+from declarative.ir.atom import Atom, Operand
+from declarative.ir.curvature import Curvature, Monotonicity, Sign
+from declarative.ir.definiteness import is_nsd, is_psd
+from declarative.ir.expression import Expression
+from declarative.ir.shape import Shape
+
+
+@final
+class LambdaMax(Atom):
+    name = "lambda_max"
+    doc = "Largest eigenvalue of a symmetric matrix."
+    formula = "max {u' X u : u' u = 1}"
+    arguments = ("X",)
+    smooth = False
+    domain = ("symmetric",)
+
+    def shape(self, *args: Expression) -> Shape:
+        require_square(self.name, "X", 0, args[0])
+        return ()
+
+    def sign(self, *args: Expression) -> Sign:
+        (X,) = args
+        return Sign.NONNEG if is_psd(X) else Sign.NONPOS if is_nsd(X) else Sign.UNKNOWN
+
+    def intrinsic(self, *args: Expression) -> Curvature:
+        return Curvature.CONVEX
+
+    def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
+        return (Monotonicity.NONE,)
+
+    def torch(self, *args: Operand) -> str:
+        return f"torch.linalg.eigvalsh({args[0].text})[..., -1]"
+
+    def to_cvxpy(self, cp: Any, *args: Any) -> Any:
+        return cp.lambda_max(args[0])
+
+
+LAMBDA_MAX = LambdaMax()

@@ -1,0 +1,39 @@
+"""``max(x)``: the largest entry."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from declarative.atoms.reduction import Reduction, reduced
+from declarative.ir.atom import Operand
+from declarative.ir.curvature import Curvature, Monotonicity, Sign
+from declarative.ir.expression import Expression
+
+
+@final
+class Max(Reduction):
+    name = "max"
+    doc = "Largest of all entries."
+    formula = "max_i x_i"
+    smooth = False
+
+    def sign(self, *args: Expression) -> Sign:
+        return args[0].sign
+
+    def intrinsic(self, *args: Expression) -> Curvature:
+        return Curvature.CONVEX
+
+    def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
+        return (Monotonicity.INCREASING,)
+
+    def torch(self, *args: Operand) -> str:
+        return reduced(args[0], "amax")
+
+    def to_cvxpy(self, cp: Any, *args: Any) -> Any:
+        return cp.max(args[0])
+
+    def pieces(self, *args: Expression) -> tuple[Expression, ...]:
+        return args
+
+
+MAX = Max()
