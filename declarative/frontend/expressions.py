@@ -1,0 +1,357 @@
+"""Expressions of the syntax tree to typed expressions.
+
+A part that is wrong is reported and becomes None; whatever holds it becomes None too, without another message.
+"""
+
+from __future__ import annotations
+
+from declarative.atoms import call
+from declarative.diagnostics.diagnostic import Label
+from declarative.diagnostics.span import Span
+from declarative.frontend import sizes, syntax
+from declarative.frontend.foreign import FOREIGN_FUNCTIONS
+from declarative.frontend.scope import FUNCTIONS, RESERVED, WORDS, Indices, Scope
+from declarative.ir.atom import AtomError
+from declarative.ir.expression import (
+    At,
+    Constant,
+    Expression,
+    Extern,
+    ExternCall,
+    Index,
+    Let,
+    Nested,
+    Parameter,
+    Range,
+    SizeValue,
+    Subscript,
+    Sum,
+    Symbol,
+    Variable,
+)
+from declarative.ir.shape import Size, show
+from declarative.ir.traverse import walk
+
+OPERATIONS = {"+": "add", "*": "mul", "/": "div", "@": "matmul", "^": "power", "**": "power"}
+
+
+def expression(node: syntax.Expression, scope: Scope, indices: Indices) -> Expression | None:
+    """The typed expression, or None where something in it is wrong and has been reported."""
+    match node:
+        case syntax.Number(span, value):
+            return Constant(value, at=span)
+        case syntax.Name():
+            return _name(node, scope, indices)
+        case syntax.Literal(span=span):
+            value = literal(node, scope)
+            return None if value is None else Constant(value, at=span)
+        case syntax.Negation(span, operand):
+            if isinstance(operand, syntax.Number):
+                return Constant(-operand.value, at=span)
+            return _apply("neg", (operand,), span, scope, indices)
+        case syntax.Transposition(span, operand, refused):
+            if refused:
+                mark = Span(span.source, span.end - 2, span.end)
+                scope.report(
+                    "E105", "`.T` is not how the language writes a transpose", mark, help=f"{operand.span.text}'"
+                )
+            return _transpose(operand, span, scope, indices)
+        case syntax.Binary():
+            return _binary(node, scope, indices)
+        case syntax.Subscripted():
+            return _index(node, scope, indices)
+        case syntax.Application():
+            return _application(node, scope, indices)
+        case syntax.IndexedApplication():
+            return _indexed_sum(node, scope, indices)
+
+
+def literal(node: syntax.Expression, scope: Scope) -> Nested | None:
+    """Numbers written out: ``[1, 2, 3]`` or rows of them."""
+    match node:
+        case syntax.Number(value=value):
+            return value
+        case syntax.Negation(operand=syntax.Number(value=value)):
+            return -value
+        case syntax.Literal(span, items):
+            values = [literal(item, scope) for item in items]
+            if any(v is None for v in values):
+                return None
+            lengths = {len(v) if isinstance(v, tuple) else None for v in values}
+            deep = any(isinstance(v, tuple) and isinstance(v[0], tuple) for v in values)
+            if len(lengths) > 1 or deep:
+                problem = "is nested more than two deep" if deep else "has rows of different lengths"
+                scope.report("E211", f"the list of numbers {problem}", span)
+                return None
+            return tuple(v for v in values if v is not None)
+    scope.report(
+        "E211", f"brackets hold numbers only, not `{node.span.text}`", node.span, "not a number",
+        help="join vectors with concat(a, b), rows with vstack(a, b)",
+    )  # fmt: skip
+    return None
+
+
+def _name(node: syntax.Name, scope: Scope, indices: Indices) -> Expression | None:
+    name, span = node.text, node.span
+    if name in indices:
+        scope.used.add(name)
+        return SizeValue(Size.of(name), at=span)
+    entry = scope.names.get(name)
+    if entry is None:
+        _unknown_name(name, span, scope, indices)
+        return None
+    scope.used.add(name)
+    match entry.value:
+        case None:
+            return SizeValue(Size.of(name), at=span) if entry.kind == "dim" else None
+        case Let(body=body):
+            return Let(name, body, at=span)
+        case Extern():
+            scope.report("E212", f"the extern `{name}` must be called", span, help=f"{name}(...)")
+            return None
+        case Parameter() as p:
+            return Parameter(p.name, p.declared, p.attributes, p.doc, span, p.binding, p.value)
+        case Variable() as v:
+            return Variable(v.name, v.declared, v.attributes, v.doc, span)
+    return None
+
+
+def _unknown_name(name: str, span: Span, scope: Scope, indices: Indices) -> None:
+    close = scope.close(name, [*scope.names, *indices])
+    if name in FUNCTIONS:
+        return scope.report("E212", f"`{name}` is a function and needs arguments", span, help=f"{name}(...)")
+    if name == "value":
+        return scope.report(
+            "E201", "`value` is the optimal value, which only an output may name", span, help="output value as cost"
+        )
+    if name in RESERVED:
+        return scope.report("E205", f"`{name}` is a word of the language, not a name", span)
+    help = f"did you mean `{close}`?" if close else f"declare it above: param {name}, or var {name}"
+    return scope.report("E201", f"unknown name `{name}`", span, "not declared", help=help)
+
+
+def _apply(
+    atom: str, operands: tuple[syntax.Expression, ...], span: Span, scope: Scope, indices: Indices
+) -> Expression | None:
+    """A function applied to syntax."""
+    args = [expression(operand, scope, indices) for operand in operands]
+    if any(arg is None for arg in args):
+        return None
+    return apply(atom, tuple(arg for arg in args if arg is not None), span, scope)
+
+
+def apply(atom: str, args: tuple[Expression, ...], span: Span, scope: Scope) -> Expression | None:
+    """A function applied to expressions; a misfit is reported with the declarations of what does not fit."""
+    try:
+        return call(atom, *args, at=span)
+    except AtomError as error:
+        culprits = args if error.argument is None else (args[error.argument],)
+        at = span if error.argument is None else args[error.argument].span or span
+        secondary = _declarations(culprits, scope)
+        scope.report("E203", error.message, at, error.label, secondary=secondary, help=error.help)
+        return None
+
+
+def _declarations(args: tuple[Expression, ...], scope: Scope) -> list[Label]:
+    """Labels at the declarations of the names that stand directly in the arguments, each saying its shape."""
+    labels = {}
+    for arg in args:
+        for node in walk(arg):
+            name = node.name if isinstance(node, Symbol | Let) else None
+            if name is None or name not in scope.names or len(labels) == 3:
+                continue
+            labels[name] = Label(scope.names[name].span, f"{name} {_is(node)}")
+    return list(labels.values())
+
+
+def _is(node: Expression) -> str:
+    if not node.shape:
+        return "is a scalar"
+    if node.rank == 1:
+        return f"is a vector of {node.shape[0]}"
+    return "is " + " x ".join(map(str, node.shape))
+
+
+def _transpose(operand: syntax.Expression, span: Span, scope: Scope, indices: Indices) -> Expression | None:
+    return _apply("transpose", (operand,), span, scope, indices)
+
+
+def _binary(node: syntax.Binary, scope: Scope, indices: Indices) -> Expression | None:
+    if node.operator == "**":
+        between = Span(node.span.source, node.left.span.end, node.right.span.start)
+        star = between.start + between.text.index("**")
+        help = f"{node.left.span.text}^{node.right.span.text}"
+        scope.report(
+            "E105", "`**` is not how the language writes a power", Span(between.source, star, star + 2), help=help
+        )
+    if node.operator == "-":
+        right = expression(node.right, scope, indices)
+        left = expression(node.left, scope, indices)
+        negated = None if right is None else apply("neg", (right,), right.span or node.span, scope)
+        return None if left is None or negated is None else apply("add", (left, negated), node.span, scope)
+    if node.operator == "@" and isinstance(node.right, syntax.Transposition):
+        left = expression(node.left, scope, indices)
+        right = expression(node.right.operand, scope, indices)
+        if left is not None and right is not None and left.rank == right.rank == 1:
+            first = node.left.operand if isinstance(node.left, syntax.Transposition) else node.left
+            scope.report(
+                "E203", "`@` of two vectors is their inner product, and `'` of a vector is the vector itself", node.span,
+                secondary=_declarations((left, right), scope),
+                help=f"for the matrix of all products: outer({first.span.text}, {node.right.operand.span.text})",
+            )  # fmt: skip
+            return None
+    return _apply(OPERATIONS[node.operator], (node.left, node.right), node.span, scope, indices)
+
+
+def _application(node: syntax.Application, scope: Scope, indices: Indices) -> Expression | None:
+    name, at = node.function.text, node.function.span
+    entry = scope.names.get(name)
+    if entry is not None:
+        scope.used.add(name)
+        if isinstance(entry.value, Extern):
+            return _extern_call(entry.value, node, scope, indices)
+        args = [expression(argument, scope, indices) for argument in node.arguments]
+        if entry.kind != "extern":
+            what = f"`{name}` is a {WORDS[entry.kind]}, not a function"
+            inside = ", ".join(argument.span.text for argument in node.arguments)
+            scope.report("E212", what, at, help=f"index with brackets, {name}[{inside}], or multiply with `*`")
+        return None
+    if name == "dual":
+        scope.report(
+            "E503", "`dual(...)` may only be an output by itself", node.span, help="output dual(NAME) as price"
+        )
+        return None
+    if name not in FUNCTIONS:
+        for argument in node.arguments:
+            expression(argument, scope, indices)
+        _unknown_function(name, at, scope)
+        return None
+    return _apply(name, node.arguments, node.span, scope, indices)
+
+
+def _unknown_function(name: str, at: Span, scope: Scope) -> None:
+    externs = [n for n, e in scope.names.items() if e.kind == "extern"]
+    close = scope.close(name, [*FUNCTIONS, *externs])
+    if name in FOREIGN_FUNCTIONS:
+        note, help = FOREIGN_FUNCTIONS[name]
+        scope.report("E204", f"there is no function `{name}`", at, notes=[note] if note else [], help=help)
+        return
+    help = f"did you mean `{close}`?" if close else f"a torch module is declared as: extern {name}(z[k]) -> y[d] smooth"
+    scope.report("E204", f"there is no function `{name}`", at, help=help)
+
+
+def _extern_call(extern: Extern, node: syntax.Application, scope: Scope, indices: Indices) -> Expression | None:
+    args = [expression(argument, scope, indices) for argument in node.arguments]
+    declared = [Label(scope.names[extern.name].span, "declared here")]
+    if len(args) != len(extern.inputs):
+        expected = ", ".join(name for name, _ in extern.inputs)
+        scope.report(
+            "E212", f"`{extern.name}` takes {len(extern.inputs)} inputs ({expected}), not {len(args)}", node.span,
+            secondary=declared,
+        )  # fmt: skip
+        return None
+    given = tuple(arg for arg in args if arg is not None)
+    if len(given) < len(args):
+        return None
+    for arg, (name, shape) in zip(given, extern.inputs, strict=True):
+        if arg.shape != shape:
+            scope.report(
+                "E203", f"`{extern.name}` takes {show(shape)} as `{name}`, not {show(arg.shape)}", arg.span or node.span,
+                f"this is {show(arg.shape)}", secondary=declared,
+            )  # fmt: skip
+            return None
+    return ExternCall(extern, given, at=node.span)
+
+
+def _indexed_sum(node: syntax.IndexedApplication, scope: Scope, indices: Indices) -> Expression | None:
+    added = sizes.ranges(node.bindings, scope, indices)
+    name = node.function.text
+    if name != "sum":
+        known = name in FUNCTIONS or name in scope.names
+        message = f"only `sum` takes a `for`, not `{name}`" if known else f"there is no function `{name}`"
+        close = None if known else scope.close(name, FUNCTIONS)
+        help = f"did you mean `{close}`?" if close else None
+        scope.report("E212" if known else "E204", message, node.function.span, help=help)
+    bound = added if added is not None else {b.index.text: _unknown_range(b) for b in node.bindings}
+    body = expression(node.body, scope, indices | bound)
+    if body is None or added is None or name != "sum":
+        return None
+    return Sum(body, tuple(added.values()), at=node.span)
+
+
+def _unknown_range(binding: syntax.Binding) -> sizes.IndexRange:
+    """A range that stands for one whose mistake has been told, so that its index is known inside."""
+    name = binding.index.text
+    return sizes.IndexRange(name, Size.of(name), Size.of(name))
+
+
+def _index(node: syntax.Subscripted, scope: Scope, indices: Indices) -> Expression | None:
+    base = expression(node.base, scope, indices)
+    subscripts = [_subscript(s, scope, indices) for s in node.subscripts]
+    if base is None or any(s is None for s in subscripts):
+        return None
+    if len(subscripts) > base.rank:
+        kind = {0: "a scalar has no entries to index", 1: "a vector takes one subscript"}.get(base.rank)
+        first = node.subscripts[base.rank]
+        scope.report(
+            "E209", f"{kind or 'a matrix takes two subscripts'}, not {len(subscripts)}" if base.rank else str(kind),
+            first.span.join(node.subscripts[-1].span), "too many" if base.rank else "",
+            secondary=_declarations((base,), scope),
+        )  # fmt: skip
+        return None
+    checked = [s for s in subscripts if s is not None]
+    inside = [
+        _in_range(value, size, written, scope, indices)
+        for value, size, written in zip(checked, base.shape, node.subscripts, strict=False)
+    ]
+    return Index(base, tuple(checked), at=node.span) if all(inside) else None
+
+
+def _subscript(
+    node: syntax.Expression | syntax.Interval | syntax.Slice, scope: Scope, indices: Indices
+) -> Subscript | None:
+    if isinstance(node, syntax.Slice):
+        first = node.first.span.text if node.first else "0"
+        last = f"{node.last.span.text}-1" if node.last else "n-1"
+        whole = node.first is None and node.last is None
+        scope.report(
+            "E106", "there is no `:` slice", node.span,
+            notes=["`a..b` includes both ends; subscripts left out at the end are taken whole"],
+            help=f"{first}..{last}" + (" with n the size" if node.last is None else ""),
+            label="the whole dimension" if whole else "",
+        )  # fmt: skip
+        return None
+    if isinstance(node, syntax.Interval):
+        start, end = sizes.size(node.first, scope, indices), sizes.size(node.last, scope, indices)
+        if start is None or end is None:
+            return None
+        return Range(start, end)
+    value = sizes.size(node, scope, indices)
+    return None if value is None else At(value)
+
+
+def _in_range(value: Subscript, size: Size, written: syntax.Node, scope: Scope, indices: Indices) -> bool:
+    """Report a subscript that leaves 0..size-1 for certain, whatever the dimensions are."""
+    first, last = (value.index, value.index) if isinstance(value, At) else (value.first, value.last)
+    lowest, highest = sizes.extreme(first, indices, upper=False), sizes.extreme(last, indices, upper=True)
+    if sizes.is_positive(-lowest):
+        reach = "" if lowest == first else f" and reaches {lowest}"
+        scope.report(
+            "E208", f"an index counts from 0, but this one is negative{reach}", written.span,
+            help=f"the last entry is {size - 1}" if lowest == first else None,
+        )  # fmt: skip
+        return False
+    if sizes.is_positive(highest - size + 1):
+        reach = f"is {highest}" if highest == last else f"reaches {highest}"
+        scope.report(
+            "E208", f"index out of range: it {reach}, but the last is {size - 1}", written.span,
+            notes=["indices count from 0, and `a..b` includes both ends"],
+        )  # fmt: skip
+        return False
+    if isinstance(value, Range) and value.length.is_number and value.length.constant < 1:
+        scope.report(
+            "E208", f"the range {value.first}..{value.last} is empty", written.span,
+            notes=["`a..b` includes both ends"],
+        )  # fmt: skip
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""Words that users bring from other languages, and what this one says instead."""
+
+from __future__ import annotations
+
+FOREIGN_FUNCTIONS: dict[str, tuple[str | None, str]] = {
+    "relu": (
+        "relu has a kink at 0, where it has no derivative",
+        "in a convex problem write pos(x); under `locally` and `solve` write softplus(x), which is smooth",
+    ),
+    "norm": (None, "say which: norm1(x), norm2(x), norm_inf(x), norm_fro(X) or norm_nuc(X)"),
+    "norm_2": (None, "norm2(x)"),
+    "norm_1": (None, "norm1(x)"),
+    "normNuc": (None, "norm_nuc(X)"),
+    "dot": (None, "x' @ y"),
+    "inner": (None, "x' @ y"),
+    "matmul": (None, "A @ B"),
+    "multiply": (None, "x * y"),
+    "mul": (None, "x * y"),
+    "add": (None, "x + y"),
+    "div": (None, "x / y"),
+    "neg": (None, "-x"),
+    "transpose": (None, "A'"),
+    "pow": (None, "x^p"),
+    "logsumexp": (None, "log_sum_exp(x)"),
+    "lse": (None, "log_sum_exp(x)"),
+    "entropy": (None, "sum(entr(x)), where entr(x) is -x * log(x) entry by entry"),
+    "KL": (None, "sum(kl_div(x, y)) or sum(rel_entr(x, y))"),
+    "ln": (None, "log(x)"),
+    "relative_entropy": (None, "sum(rel_entr(x, y))"),
+    "quadform": (None, "quad_form(x, P)"),
+    "sumsq": (None, "sum_squares(x)"),
+    "sum_sq": (None, "sum_squares(x)"),
+    "sq": (None, "square(x)"),
+    "logdet": (None, "log_det(X)"),
+    "tr": (None, "trace(X)"),
+    "hstack": (None, "concat(x, y) joins vectors"),
+    "cat": (None, "concat(x, y)"),
+    "stack": (None, "vstack(x, y)"),
+    "logistic_loss": (None, "logistic(x)"),
+    "prod": ("a product of variables has no curvature", "geo_mean(x), or exp(sum(log(x)))"),
+    "range": ("ranges are written with both ends", "for t in 0..n-1"),
+    "len": ("sizes are dims, which have names", "use the dim itself, for instance 1/n"),
+    "size": ("sizes are dims, which have names", "use the dim itself, for instance 1/n"),
+    "eye": ("the identity is seldom needed", "diag(X), trace(X), or a scalar multiple: sum_squares(x) is x' I x"),
+    "ones": ("a scalar fits every shape", "sum(x) == 1, x <= 1"),
+    "zeros": ("a scalar fits every shape", "x == 0"),
+}
+"""Function -> (why it is missing or None, what to write)."""
+
+RELATIONS = {
+    "=": ("E105", "`=` gives a name or a value; an equation is written with `==`", "=="),
+    "<": ("E105", "a strict inequality has no meaning for a solver, whose solutions may lie on the boundary", "<="),
+    ">": ("E105", "a strict inequality has no meaning for a solver, whose solutions may lie on the boundary", ">="),
+    "!=": ("E105", "`!=` is not a constraint that a solver can keep: it leaves the feasible set open", None),
+}
+"""Relation that parses and is refused -> (code, why, what to write)."""
