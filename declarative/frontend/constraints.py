@@ -33,8 +33,7 @@ def constraint(
                 notes=["a constraint's indices run over a box, so that its dual is an array"],
             )  # fmt: skip
             return None
-    name = node.name.text if node.name else None
-    return Constraint(name, relation, known, tuple(indices.values()), at=node.span)
+    return Constraint(node.name.text if node.name else None, relation, known, tuple(indices.values()), at=node.span)
 
 
 def _check_name(node: syntax.ConstraintStatement, scope: Scope, everyone: Sequence[syntax.ConstraintStatement]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from declarative.diagnostics.span import Span
 from declarative.frontend import sizes, syntax
 from declarative.frontend.expressions import expression, literal
-from declarative.frontend.scope import Entry, Scope
+from declarative.frontend.scope import Entry, Kind, Scope
 from declarative.ir.expression import ATTRIBUTES, Binding, Expression, Extern, Let, Nested, Parameter, Variable
 from declarative.ir.program import Dimension
 from declarative.ir.shape import Shape
@@ -72,7 +72,7 @@ def _dimension(item: syntax.DimensionItem, scope: Scope, fixed: Mapping[str, int
 
 def _symbol(node: syntax.SymbolDeclaration, scope: Scope) -> Parameter | Variable | None:
     """A param or var. One with a mistake is entered without a value, so that its uses add no noise."""
-    kind = "param" if node.kind == "param" else "var"
+    kind: Kind = "param" if node.kind == "param" else "var"
     at = node.name.span
     if node.shape:
         at = Span(at.source, at.start, _after_bracket(node))

@@ -10,7 +10,7 @@ from declarative.frontend import declarations, order, outputs, syntax
 from declarative.frontend.constraints import constraint
 from declarative.frontend.expressions import expression
 from declarative.frontend.scope import Scope
-from declarative.ir.program import Constraint, Objective, Program
+from declarative.ir.program import Constraint, Objective, Program, Sense
 
 
 def elaborate(
@@ -56,7 +56,7 @@ def _objective(file: syntax.File, scope: Scope) -> Objective | None:
             if statement.expression is None:
                 return Objective("solve", at=statement.span)
             body = expression(statement.expression, scope, {})
-            sense = "maximize" if statement.sense == "maximize" else "minimize"
+            sense: Sense = "maximize" if statement.sense == "maximize" else "minimize"
             return None if body is None else Objective(sense, statement.local, body, at=statement.span)
     return None
 

@@ -19,6 +19,7 @@ from declarative.ir.expression import (
     Extern,
     ExternCall,
     Index,
+    IndexRange,
     Let,
     Nested,
     Parameter,
@@ -43,8 +44,8 @@ def expression(node: syntax.Expression, scope: Scope, indices: Indices) -> Expre
         case syntax.Name():
             return _name(node, scope, indices)
         case syntax.Literal(span=span):
-            value = literal(node, scope)
-            return None if value is None else Constant(value, at=span)
+            numbers = literal(node, scope)
+            return None if numbers is None else Constant(numbers, at=span)
         case syntax.Negation(span, operand):
             if isinstance(operand, syntax.Number):
                 return Constant(-operand.value, at=span)
@@ -154,7 +155,7 @@ def apply(atom: str, args: tuple[Expression, ...], span: Span, scope: Scope) -> 
 
 def _declarations(args: tuple[Expression, ...], scope: Scope) -> list[Label]:
     """Labels at the declarations of the names that stand directly in the arguments, each saying its shape."""
-    labels = {}
+    labels: dict[str, Label] = {}
     for arg in args:
         for node in walk(arg):
             name = node.name if isinstance(node, Symbol | Let) else None
@@ -279,10 +280,10 @@ def _indexed_sum(node: syntax.IndexedApplication, scope: Scope, indices: Indices
     return Sum(body, tuple(added.values()), at=node.span)
 
 
-def _unknown_range(binding: syntax.Binding) -> sizes.IndexRange:
+def _unknown_range(binding: syntax.Binding) -> IndexRange:
     """A range that stands for one whose mistake has been told, so that its index is known inside."""
     name = binding.index.text
-    return sizes.IndexRange(name, Size.of(name), Size.of(name))
+    return IndexRange(name, Size.of(name), Size.of(name))
 
 
 def _index(node: syntax.Subscripted, scope: Scope, indices: Indices) -> Expression | None:

@@ -1,7 +1,7 @@
 """Newlines: where they end a statement and where they do not, and brackets, which decide it.
 
-A newline is dropped inside brackets and after a trailing operator or comma. This looks backwards only: a lexer that looked
-ahead would run in front of the parser, whose state tells it which words are keywords.
+A newline is dropped inside brackets and after a trailing operator or comma. This looks backwards only: a lexer that
+looked ahead would run in front of the parser, whose state tells it which words are keywords.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from lark.lark import PostLex
 OPENING = {"(": ")", "[": "]"}
 CLOSING = {")": "(", "]": "["}
 CONTINUING = frozenset(
-    ["COMMA", "PLUS", "MINUS", "STAR", "SLASH", "AT", "CIRCUMFLEX", "STARSTAR", "COLON", "LE", "GE", "EQ", "ASSIGN"]
-    + ["REFUSED_RELATION", "_DOTS", "_ARROW"]
+    (
+        *("COMMA", "COLON", "ASSIGN", "LE", "GE", "EQ", "REFUSED_RELATION", "_DOTS", "_ARROW"),
+        *("PLUS", "MINUS", "STAR", "SLASH", "AT", "CIRCUMFLEX", "STARSTAR"),
+    )
 )
 """Tokens after which a statement cannot end."""
 

@@ -114,5 +114,5 @@ def _block_around(text: str, position: int) -> tuple[int, int]:
 
 
 def _position(error: UnexpectedInput, text: str) -> int:
-    position = error.pos_in_stream
-    return len(text) - 1 if position is None or position < 0 else min(position, len(text) - 1)
+    position = error.pos_in_stream if error.pos_in_stream is not None else -1
+    return min(position, len(text) - 1) if position >= 0 else len(text) - 1

@@ -15,7 +15,10 @@ from declarative.ir.expression import Extern, IndexRange, Let, Symbol
 
 Kind = Literal["dim", "param", "var", "let", "extern"]
 
-KEYWORDS = ["layer", "dim", "param", "var", "let", "extern", "minimize", "maximize", "locally", "solve", "subject", "to", "output", "option", "from", "as", "in", "for"]
+KEYWORDS = (
+    *("layer", "dim", "param", "var", "let", "extern", "minimize", "maximize", "locally", "solve", "subject", "to"),
+    *("output", "option", "from", "as", "in", "for"),
+)
 RESERVED = (*KEYWORDS, "value", "dual")
 """Words of the language, which no declaration may take."""
 
