@@ -18,7 +18,7 @@ class Pos(Elementwise):
     smooth = False
 
     def sign(self, *args: Expression) -> Sign:
-        return Sign.NONNEG
+        return Sign.ZERO if args[0].sign.is_nonpos else Sign.NONNEG
 
     def intrinsic(self, *args: Expression) -> Curvature:
         return Curvature.CONVEX

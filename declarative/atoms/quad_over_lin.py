@@ -36,7 +36,7 @@ class QuadOverLin(Atom):
 
     def torch(self, *args: Operand) -> str:
         x, y = args
-        squares = f"{x}.square().sum({x.axes})" if x.rank else f"{x}.square()"
+        squares = f"{x}.square().sum({x.axes})" if x.rank else f"{x} ** 2"
         return f"({squares} / {y})"
 
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
