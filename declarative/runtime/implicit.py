@@ -13,6 +13,7 @@ Reference: Krantz and Parks, The Implicit Function Theorem, 2002; Amos and Kolte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from declarative.runtime.errors import SolveError
 from declarative.runtime.problem import Adjoint, Point, Problem, Solved, Solver
 from declarative.runtime.status import Status
+from declarative.runtime.transforms import values_are_hidden
 
 OnFailure = Literal["raise", "nan", "keep"]
 
@@ -103,6 +105,19 @@ class _Solution(torch.autograd.Function):
         return (None, None, None, None, *gradients)
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        """dw = -(dF/dw)^-1 dF/dtheta dtheta, as the transpose of the pullback, which is linear in its cotangent."""
+        *rest, status = ctx.saved_tensors
+        tensors, point = tuple(rest[: ctx.count]), tuple(rest[ctx.count :])
+        given = {i: t for i, t in enumerate(tangents[4:]) if t is not None}
+
+        def pull_back(*bar: Tensor) -> tuple[Tensor, ...]:
+            return _pull_back(ctx.problem, ctx.adjoint, tensors, point, status, bar, list(given))
+
+        push_forward = torch.func.vjp(pull_back, *(torch.zeros_like(p) for p in point))[1]
+        return (*push_forward(tuple(given.values())), None, None, None)
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure, *tensors: Tensor) -> Any:
         """The mapped dimension becomes one more leading batch dimension."""
         ranks = problem.core_ranks
@@ -125,45 +140,46 @@ def _pull_back(
 ) -> tuple[Tensor, ...]:
     """theta_bar = -(dF/dtheta)' u for the wanted tensors, with (dF/dw)' u = w_bar. Failed instances contribute zero."""
     ok = usable(status)
-    if not _under_transform(ok) and not bool(ok.all()):
-        failed = ~ok
-        tensors = tuple(_without(failed, t, rank) for t, rank in zip(tensors, problem.core_ranks, strict=True))
-        point = tuple(torch.where(failed[..., None], 0, p) for p in point)
-        bar = tuple(torch.where(failed[..., None], 0, b) for b in bar)
-    problem = problem.with_tensors(tensors)
+    some_failed = not values_are_hidden(ok) and not bool(ok.all())
+    if some_failed and not bool(ok.any()):
+        return tuple(torch.zeros_like(tensors[i]) for i in wanted)
+
+    def settled(data: Sequence[Tensor]) -> Problem:
+        if some_failed:
+            data = [_replaced(~ok, t, rank) for t, rank in zip(data, problem.core_ranks, strict=True)]
+        return problem.with_tensors(data)
+
+    if some_failed:
+        point = tuple(_replaced(~ok, p, 1) for p in point)
+        bar = tuple(torch.where(ok[..., None], b, 0) for b in bar)
     if torch.is_grad_enabled() and not adjoint.differentiable:
         raise NotImplementedError(
             f"{type(problem).__name__}: second derivatives are not available; differentiate once, or take "
             "`create_graph=True` away. A problem that lowers to a quadratic program has derivatives of every order"
         )
-    u = adjoint.solve(problem, point, bar)
-    if not _under_transform(ok) and not bool(ok.all()):
+    u = adjoint.solve(settled(tensors), point, bar)
+    if some_failed:
         u = tuple(torch.where(ok[..., None], x, 0) for x in u)
 
     def residual(*chosen: Tensor) -> Point:
         data = list(tensors)
         for i, tensor in zip(wanted, chosen, strict=True):
             data[i] = tensor
-        return problem.with_tensors(data).residual(point)
+        return settled(data).residual(point)
 
-    _, pull = torch.func.vjp(residual, *(tensors[i] for i in wanted))
+    pull = torch.func.vjp(residual, *(tensors[i] for i in wanted))[1]
     return tuple(-g for g in pull(u))
 
 
-def _under_transform(tensor: Tensor) -> bool:
-    """Whether a value of this tensor cannot be looked at, because torch.func maps over it."""
-    return bool(torch._C._functorch.is_batchedtensor(tensor))
+def _replaced(failed: Tensor, tensor: Tensor, core_rank: int) -> Tensor:
+    """The tensor with the data of failed instances replaced by those of the first good one; (*batch, *core).
 
-
-def _without(failed: Tensor, tensor: Tensor, core_rank: int) -> Tensor:
-    """The tensor with the data of failed instances put to zero, so that zero times NaN cannot reach shared parameters."""
+    Zero times infinity must not reach the parameters that the batch shares, so the residual has to be finite, with
+    finite derivatives, at every instance. Only a point and data that belong together make sure of that.
+    """
     if tensor.dim() == core_rank:
-        return torch.nan_to_num(tensor) if bool(failed.all()) else tensor
-    lead = tensor.shape[: tensor.dim() - core_rank]
-    mask = failed
-    while mask.dim() > len(lead):
-        mask = mask.all(0)
-    for axis, size in enumerate(lead):
-        if size == 1 and mask.shape[axis] != 1:
-            mask = mask.all(axis, keepdim=True)
-    return torch.where(mask.reshape(*mask.shape, *[1] * core_rank), torch.zeros((), dtype=tensor.dtype, device=tensor.device), tensor)
+        return tensor
+    core = tensor.shape[tensor.dim() - core_rank :]
+    full = tensor.expand(*failed.shape, *core)
+    good = full[tuple((~failed).nonzero()[0])]
+    return torch.where(failed.reshape(*failed.shape, *[1] * core_rank), good, full)

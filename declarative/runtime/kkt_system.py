@@ -21,6 +21,7 @@ from torch import Tensor
 
 from declarative.runtime.linear_solve import linear_solve
 from declarative.runtime.quadratic import ActiveSet, DenseQP, QPPoint, matvec
+from declarative.runtime.transforms import values_are_hidden
 
 
 def solve_active_system(problem: DenseQP, active: ActiveSet, right: QPPoint) -> QPPoint:
@@ -69,18 +70,6 @@ def _selection(mask: Tensor) -> Tensor:
 
 def _chosen(mask: Tensor, selection: Tensor) -> Tensor:
     return mask.take_along_dim(selection, -1)
-
-
-def values_are_hidden(tensor: Tensor) -> bool:
-    """Whether control flow may not depend on this tensor's values: torch.func maps over it, or a compiler traces it."""
-    if torch.compiler.is_compiling():
-        return True
-    functorch = torch._C._functorch
-    while functorch.is_functorch_wrapped_tensor(tensor):
-        if functorch.is_batchedtensor(tensor):
-            return True
-        tensor = functorch.get_unwrapped(tensor)
-    return False
 
 
 def _assemble(

@@ -46,7 +46,7 @@ class Problem(ABC):
     def batch_shape(self) -> torch.Size:
         """Leading dimensions of all data, broadcast together."""
         shapes = [t.shape[: t.dim() - rank] for t, rank in zip(self.tensors, self.core_ranks, strict=True)]
-        return torch.broadcast_shapes(*shapes)
+        return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,10 @@ class Adjoint(ABC):
 
     def residual(self, problem: Problem, point: Point, cotangent: Point, u: Point) -> Tensor:
         """Largest entry of (dF/dw)' u - cotangent per instance, relative to the cotangent; (*batch)."""
-        _, pull_back = torch.func.vjp(lambda *w: problem.residual(w), *point)
+        _, pull_back = torch.func.vjp(lambda *w: problem.residual(w), *point)  # type: ignore[misc]
         defect = [
-            (left - right).flatten(len(problem.batch_shape)).abs() for left, right in zip(pull_back(u), cotangent, strict=True)
+            (left - right).flatten(len(problem.batch_shape)).abs()
+            for left, right in zip(pull_back(u), cotangent, strict=True)
         ]
         scale = torch.cat([c.flatten(len(problem.batch_shape)).abs() for c in cotangent], -1)
         if scale.shape[-1] == 0:

@@ -144,14 +144,13 @@ class DenseQP(Problem):
         active = self.active_set(point)
         x, eq, ineq, bounds = point
         stationarity = self.curvature_times(x) + self.q + bounds
-        feasibility, rows = eq, ineq
+        feasibility, rows, box = eq.clone(), ineq.clone(), bounds.clone()
         if self.A is not None and self.b is not None:
             stationarity = stationarity + matvec(self.A.mT, eq)
             feasibility = matvec(self.A, x) - self.b
         if self.G is not None and self.h is not None:
             stationarity = stationarity + matvec(self.G.mT, ineq)
             rows = torch.where(active.ineq, matvec(self.G, x) - self.h, ineq)
-        box = bounds
         if self.lower is not None:
             box = torch.where(active.lower, x - self.lower, box)
         if self.upper is not None:

@@ -30,7 +30,8 @@ def test_equals_numpy_at_every_order(order: int, is_symmetric: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_matrix", "of_right"), [((), ()), ((), (4,)), ((3,), ()), ((3,), (5, 3)), ((2, 1), (3,)), ((3,), (2, 1)), ((0,), (0,))]
+    ("of_matrix", "of_right"),
+    [((), ()), ((), (4,)), ((3,), ()), ((3,), (5, 3)), ((2, 1), (3,)), ((3,), (2, 1)), ((0,), (0,))],
 )
 def test_batch_dimensions_broadcast(of_matrix: tuple[int, ...], of_right: tuple[int, ...]) -> None:
     matrix, right = symmetric(random(*of_matrix, 4, 4)), random(*of_right, 4, seed=1)
@@ -52,13 +53,17 @@ def test_singular_gives_the_pseudo_inverse_whatever_the_scaling(is_symmetric: bo
     matrix = basis @ basis.mT if is_symmetric else basis @ other
     matrix = scale[:, None] * matrix * scale
     right = (matrix @ random(5, 9, 1, seed=3))[..., 0]
-    expected = np.stack([np.linalg.lstsq(k, r, rcond=1e-13)[0] for k, r in zip(matrix.numpy(), right.numpy(), strict=True)])
+    expected = np.stack(
+        [np.linalg.lstsq(k, r, rcond=1e-13)[0] for k, r in zip(matrix.numpy(), right.numpy(), strict=True)]
+    )
     solution = linear_solve(matrix, right, symmetric=is_symmetric)
     assert np.abs(solution.numpy() - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
 def test_zero_matrix_gives_zero() -> None:
-    torch.testing.assert_close(linear_solve(torch.zeros(2, 3, 3, dtype=torch.float64), random(2, 3)), torch.zeros(2, 3).double())
+    torch.testing.assert_close(
+        linear_solve(torch.zeros(2, 3, 3, dtype=torch.float64), random(2, 3)), torch.zeros(2, 3).double()
+    )
 
 
 def test_ill_conditioned_instance_is_refined() -> None:

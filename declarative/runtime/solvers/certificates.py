@@ -65,9 +65,10 @@ def unbounded(form: Form, engine: Engine) -> Tensor:
         A=torch.cat([form.P, form.A], -2),
         b=torch.cat([torch.zeros_like(form.q), torch.zeros_like(form.b)], -1),
         G=form.G,
-        h=torch.where(form.h.isfinite(), 0, torch.inf),
-        lower=torch.where(form.lower.isfinite(), 0, -torch.inf),
-        upper=torch.where(form.upper.isfinite(), 0, torch.inf),
+        h=torch.where(form.h.isfinite(), 0, form.h),
+        lower=torch.where(form.lower.isfinite(), 0, form.lower),
+        upper=torch.where(form.upper.isfinite(), 0, form.upper),
     )
     point, residual = engine(auxiliary)
-    return (torch.linalg.vector_norm(point.x, dim=-1) > THRESHOLD) & (residual < THRESHOLD**2)
+    length: Tensor = torch.linalg.vector_norm(point.x, dim=-1)
+    return (length > THRESHOLD) & (residual < THRESHOLD**2)

@@ -21,8 +21,11 @@ from declarative.runtime.solvers.primal_dual import Iterate, as_point, iterate
 from declarative.runtime.solvers.standard_form import Form, equilibrate, flatten, restore
 from declarative.runtime.status import Status
 
-STOP = 1e-10
-"""Relative residual, on the scaled data, at which the steps end and polishing begins."""
+STOPS = (1e-7, 1e-12)
+"""Relative residuals on the scaled data at which the steps end and polishing begins; the next one is for the instances
+whose active set was not yet to be told at the one before."""
+LOOSE = 1e-11
+"""Relative residual above which a polished point is tried again from closer by."""
 INACCURATE = 1e3
 """Multiple of the tolerance up to which a point is called inaccurate."""
 
@@ -70,10 +73,29 @@ class InteriorPoint(Solver):
 
     def _answer(self, form: Form) -> tuple[QPPoint, Tensor]:
         """The polished point of every instance, and its iterations (B,)."""
+        point, iterations, residual = self._to(STOPS[0], form)
+        for stop in STOPS[1:]:
+            lanes = (residual > LOOSE).nonzero()[:, 0]
+            if not lanes.numel():
+                break
+            again, steps, error = self._to(stop, form.take(lanes))
+            better = error < residual[lanes]
+            point = QPPoint(
+                *(
+                    old.index_copy(0, lanes, torch.where(better[:, None], new, old[lanes]))
+                    for old, new in zip(point, again, strict=True)
+                )
+            )
+            iterations = iterations.index_copy(0, lanes, steps)
+            residual = residual.index_copy(0, lanes, torch.where(better, error, residual[lanes]))
+        return point, iterations
+
+    def _to(self, stop: float, form: Form) -> tuple[QPPoint, Tensor, Tensor]:
+        """Point, iterations (B,) and residual (B,) of steps down to the scaled residual ``stop``, polished."""
         scaled, scales = equilibrate(form)
-        ended = iterate(scaled, STOP, self.max_iterations)
-        point, _ = polish(form, restore(as_point(scaled, ended.iterate), scales), _guess(form, ended.iterate))
-        return point, ended.iterations
+        ended = iterate(scaled, stop, self.max_iterations)
+        point, residual = polish(form, restore(as_point(scaled, ended.iterate), scales), _guess(form, ended.iterate))
+        return point, ended.iterations, residual
 
     def _verdict(self, form: Form, error: Tensor, tol: float) -> Tensor:
         """Status (B,) by the residual, and by a certificate where that is not small."""

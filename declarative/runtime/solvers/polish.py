@@ -2,7 +2,8 @@
 
 An interior point ends at multipliers and slacks that are small, not zero. With the right active set the KKT conditions
 are linear equations, whose solution is exact to rounding; where the guess was wrong, rows with a negative multiplier
-are let go, violated ones are taken up, and it is tried again. A trial is kept, per instance, where it lowers the residual.
+are let go, violated ones are taken up, and it is tried again. A trial is kept, per instance, where it lowers the
+residual.
 
 Reference: Stellato et al., OSQP, 2020, section 4 (solution polishing), with the corrections of an active-set method.
 """

@@ -1,11 +1,13 @@
 """A batch of quadratic programs in the one shape that the interior point iterates on, and the way back.
 
 Every field is present, in float64, with one flat batch dimension; bounds are infinite where absent. Fixed variables are
-moved into the right-hand sides, and the data is equilibrated: with diagonal D, E, F and a positive number c,
+moved into the right-hand sides, and the data is equilibrated: with diagonal D, E, F and positive numbers c and t,
 
-    P^ = c D P D,   q^ = c D q,   A^ = E A D,   b^ = E b,   G^ = F G D,   h^ = F h,   l^ = l / D,   u^ = u / D,
+    P^ = c D P D,    A^ = E A D,    G^ = F G D,    l^ = l / (t D),    u^ = u / (t D),
+    q^ = c D q / t,  b^ = E b / t,  h^ = F h / t,
 
-whose solution returns as x = D x^, nu = E nu^ / c, lambda = F lambda^ / c, z = z^ / (c D).
+whose solution returns as x = t D x^, nu = t E nu^ / c, lambda = t F lambda^ / c, z = t z^ / (c D). The length t is one
+but where everything that sets the size of x is small.
 
 Reference: Stellato et al., OSQP: an operator splitting solver for quadratic programs, 2020, section 5.1.
 """
@@ -45,12 +47,13 @@ class Form(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """How a scaled form goes back: D (B, n), E (B, p), F (B, m), c (B, 1), and where variables were fixed."""
+    """How a scaled form goes back: D (B, n), E (B, p), F (B, m), c and t (B, 1), and where variables were fixed."""
 
     variables: Tensor
     equalities: Tensor
     inequalities: Tensor
     cost: Tensor
+    length: Tensor
     fixed: Tensor
     """(B, n), the value of a fixed variable, zero elsewhere."""
 
@@ -114,27 +117,33 @@ def equilibrate(form: Form, rounds: int = 4) -> tuple[Form, Scales]:
             D = D * _inverse_root(columns.amax(-2))
         E = E * _inverse_root(_row_largest(scaled_A))
         F = F * _inverse_root(_row_largest(scaled_G))
-    curvature = _row_largest(D[..., :, None] * P * D[..., None, :])
-    size = torch.cat([curvature, (D * form.q).abs(), form.q.new_zeros(*form.q.shape[:-1], 1)], -1)
-    largest = size.amax(-1, keepdim=True)
-    cost = 1 / torch.where(largest > 0, largest, 1)
-    scaled = Form(
-        P=cost[..., None] * D[..., :, None] * form.P * D[..., None, :],
-        q=cost * D * form.q,
-        A=E[..., :, None] * form.A * D[..., None, :],
-        b=E * form.b,
-        G=F[..., :, None] * form.G * D[..., None, :],
-        h=F * form.h,
-        lower=form.lower / D,
-        upper=form.upper / D,
+    P, q, A, G = (
+        D[..., :, None] * form.P * D[..., None, :],
+        D * form.q,
+        E[..., :, None] * form.A * D[..., None, :],
+        F[..., :, None] * form.G * D[..., None, :],
     )
-    return scaled, Scales(D, E, F, cost, fixed)
+    b, h, lower, upper = E * form.b, F * form.h, form.lower / D, form.upper / D
+    curvature = _largest(P.flatten(1))
+    reach = _largest(torch.where(curvature > 0, q / torch.where(curvature > 0, curvature, 1), 0), b, h, lower, upper)
+    length = torch.where(reach > 0, reach, 1).clamp(1e-12, 1)
+    steepness = _largest(curvature, q / length)
+    cost = 1 / torch.where(steepness > 0, steepness, 1)
+    scaled = Form(cost[..., None] * P, cost * q / length, A, b / length, G, h / length, lower / length, upper / length)
+    return scaled, Scales(D, E, F, cost, length, fixed)
 
 
 def restore(point: QPPoint, scales: Scales) -> QPPoint:
-    """The point of the given data from that of the scaled form; multipliers of fixed variables are left to polishing."""
-    D, E, F, cost, fixed = scales
-    return QPPoint(D * point.x + fixed, E * point.eq / cost, F * point.ineq / cost, point.bounds / (D * cost))
+    """The point of the given data from that of the scaled form; multipliers of fixed variables are left to polish."""
+    D, E, F, cost, length, fixed = scales
+    force = length / cost
+    return QPPoint(length * D * point.x + fixed, force * E * point.eq, force * F * point.ineq, force * point.bounds / D)
+
+
+def _largest(*parts: Tensor) -> Tensor:
+    """Largest finite magnitude over the last dimension of all parts, zero where there is none; (B, 1)."""
+    entries = torch.cat([*parts, torch.zeros_like(parts[0].sum(-1, keepdim=True))], -1).abs()
+    return torch.where(entries.isfinite(), entries, 0).amax(-1, keepdim=True)
 
 
 def _row_largest(matrix: Tensor) -> Tensor:

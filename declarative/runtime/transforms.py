@@ -1,0 +1,18 @@
+"""What may be asked of a tensor while torch.func or a compiler runs the program over it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def values_are_hidden(tensor: Tensor) -> bool:
+    """Whether control flow may not depend on this tensor's values: torch.func maps over it, or a compiler traces it."""
+    if torch.compiler.is_compiling():
+        return True
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
