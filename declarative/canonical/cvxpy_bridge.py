@@ -1,0 +1,299 @@
+"""The one place that knows cvxpy: a parametric program to the sparse maps of a cone program, in Clarabel's conventions.
+
+    minimise  1/2 x'Px + q'x + d   subject to  Ax + s = b,  s in K
+
+cvxpy reduces the problem once, with its parameters symbolic, and yields the tensors of theta -> (P, q, d, A, b). Where
+the variables and the duals lie in x and z is found by handing cvxpy a solution whose entries are their own numbers: its
+own inverse of the reduction then says which number went where. That is exact, takes no knowledge of the reductions in
+between, and shows it if a constraint has no row of its own, as those that cvxpy gives to some solvers directly.
+
+cvxpy takes seconds to import, so it is imported when a program first needs it.
+
+Reference: Agrawal, Verschueren, Diamond and Boyd, A rewriting system for convex optimization problems, 2018.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import prod, sqrt
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from declarative.atoms.constants import number
+from declarative.canonical.instantiate import Relation, numbers
+from declarative.canonical.parametrise import ParametricProgram
+from declarative.ir.definiteness import is_psd
+from declarative.ir.expression import At, Call, Constant, Expression, Index, Parameter, Range, Variable
+from declarative.ir.traverse import walk
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+SYMMETRIC = frozenset({"symmetric", "psd", "nsd"})
+
+
+class BridgeError(Exception):
+    """cvxpy declined the program; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Entries of an array, row by row, in a solution vector: entry i is ``scale[i] * vector[column[i]]``.
+
+    A column of -1 is an entry that is always zero.
+    """
+
+    shape: tuple[int, ...]
+    column: Ints
+    scale: Floats
+
+
+@dataclass(frozen=True)
+class ConeTensors:
+    """The cone program. The matrices map (theta, 1) to values, their last column being the constant part.
+
+    ``P`` has a row per entry i + n j of the n x n matrix, both triangles; ``A`` a row per entry i + m j of the
+    m x (n + 1) matrix [A b]; ``q`` a row per entry of (q, d).
+    """
+
+    n: int
+    m: int
+    cones: tuple[tuple[str, int | float], ...]
+    P: sp.coo_array
+    q: sp.coo_array
+    A: sp.coo_array
+    variables: tuple[Placed, ...]
+    duals: tuple[Placed, ...]
+
+
+def cone_tensors(program: ParametricProgram) -> ConeTensors:
+    """The cone program of a parametric program; raises `BridgeError` with cvxpy's reason if it is none."""
+    import cvxpy as cp
+
+    posed = _pose(cp, program)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data, chain, inverse = posed.problem.get_problem_data(cp.CLARABEL, enforce_dpp=True, solver_opts={})
+    except (cp.error.DCPError, cp.error.DPPError, cp.error.SolverError, ValueError) as error:
+        raise BridgeError(str(error)) from error
+    reduced = data["param_prob"]
+    n, m = int(reduced.x.size), int(reduced.constr_size)
+    if reduced.dir_cones or reduced.lower_bounds is not None or reduced.upper_bounds is not None:
+        raise BridgeError("cvxpy left constraints outside the cone program")
+    order = _theta_order(posed.parameters, reduced.param_id_to_col)
+    numbered = SimpleNamespace(
+        x=1.0 + np.arange(n), z=1.0 + np.arange(m), status="Solved", obj_val=0.0, solve_time=0.0, iterations=0
+    )
+    solution = chain.invert(numbered, inverse)
+    none: sp.coo_array = sp.coo_array((n * n, int(order[-1]) + 1))
+    return ConeTensors(
+        n,
+        m,
+        _cones(reduced.cone_dims),
+        none if reduced.P is None else _in_order(reduced.P, order),
+        _in_order(reduced.q, order),
+        _in_order(reduced.A, order),
+        tuple(variable.placed(solution.primal_vars) for variable in posed.variables),
+        tuple(
+            _placed_dual(c, r, solution.dual_vars) for c, r in zip(posed.constraints, program.relations, strict=True)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _PosedVariable:
+    """A variable as cvxpy has it: ``free`` are its free entries, ``places[i]`` the one that entry i is (-1: zero)."""
+
+    shape: tuple[int, ...]
+    free: Any
+    places: Ints
+    whole: Any
+
+    def placed(self, values: dict[int, Any]) -> Placed:
+        flat = np.ravel(np.asarray(values.get(self.free.id, ())), order="C")
+        columns = np.append(np.rint(flat).astype(np.int64) - 1, -1)
+        if flat.size != self.free.size:
+            raise BridgeError("cvxpy dropped a variable")
+        return Placed(self.shape, columns[self.places], np.ones(self.places.size))
+
+
+@dataclass
+class _Translation:
+    """Expressions to cvxpy's, each sub-expression once."""
+
+    cp: Any
+    symbols: dict[str, Any]
+    known: dict[Expression, Any] = field(default_factory=dict)
+
+    def __call__(self, expression: Expression) -> Any:
+        if expression not in self.known:
+            self.known[expression] = self._translate(expression)
+        return self.known[expression]
+
+    def _translate(self, expression: Expression) -> Any:
+        value = number(expression)
+        if value is not None:
+            return value
+        match expression:
+            case Constant():
+                return self.cp.Constant(np.array(expression.value))
+            case Parameter(name=name) | Variable(name=name):
+                return self.symbols[name]
+            case Index(base=base, subscripts=subscripts):
+                return self(base)[tuple(map(_key, subscripts))]
+            case Call(atom=atom, args=args):
+                inner = [self(arg) for arg in args]
+                if atom.name == "quad_form" and is_psd(args[1]) and _has_parameters(args[1]):
+                    inner[1] = self.cp.psd_wrap(inner[1])
+                return atom.to_cvxpy(self.cp, *inner)
+        raise TypeError(f"{type(expression).__name__} has no place in a cone program")
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """The problem in cvxpy; ``constraints`` are those of the program's relations, in order."""
+
+    problem: Any
+    parameters: tuple[Any, ...]
+    variables: tuple[_PosedVariable, ...]
+    constraints: tuple[Any, ...]
+
+
+def _pose(cp: Any, program: ParametricProgram) -> _Posed:
+    parameters = tuple(_parameter(cp, entry.symbol) for entry in program.theta)
+    variables = tuple(_variable(cp, variable) for variable in (*program.variables, *program.lifted))
+    translate = _Translation(cp, {entry.symbol.name: p for entry, p in zip(program.theta, parameters, strict=True)})
+    names = [variable.name for variable in (*program.variables, *program.lifted)]
+    translate.symbols |= {name: posed.whole for name, posed in zip(names, variables, strict=True)}
+    try:
+        constraints = tuple(_constraint(translate, relation) for relation in program.relations)
+        definitions = [_constraint(translate, relation) for relation in program.definitions]
+        # A variable that occurs nowhere else is kept: its gradient and its value are asked for all the same.
+        presence = sum(cp.sum(0 * posed.free) for posed in variables if posed.free.size)
+        objective = cp.Minimize(translate(program.objective) + presence)
+    except (ValueError, TypeError) as error:
+        raise BridgeError(str(error)) from error
+    attributes = [c for v, p in zip(program.variables, variables, strict=False) for c in _definite(v, p.whole)]
+    problem = cp.Problem(objective, [*constraints, *definitions, *attributes])
+    return _Posed(problem, parameters, variables[: len(program.variables)], constraints)
+
+
+def _parameter(cp: Any, symbol: Parameter) -> Any:
+    """A cvxpy parameter with the sign that is known. The reduction evaluates the program once, so it has a value."""
+    nonneg = symbol.sign.is_nonneg
+    parameter = cp.Parameter(numbers(symbol.shape), nonneg=nonneg, nonpos=symbol.sign.is_nonpos and not nonneg)
+    parameter.value = np.zeros(parameter.shape)
+    return parameter
+
+
+def _variable(cp: Any, variable: Variable) -> _PosedVariable:
+    """A symmetric matrix is made of its lower triangle, row by row, a diagonal one of its diagonal."""
+    shape = numbers(variable.shape)
+    nonneg, nonpos = "nonneg" in variable.attributes, "nonpos" in variable.attributes
+    places = _free_places(variable)
+    if places is None:
+        whole = cp.Variable(shape, nonneg=nonneg, nonpos=nonpos)
+        return _PosedVariable(shape, whole, np.arange(prod(shape)), whole)
+    free = cp.Variable(int(places.max(initial=-1)) + 1, nonneg=nonneg, nonpos=nonpos)
+    (filled,) = np.nonzero(places >= 0)
+    spread = sp.csr_array((np.ones(filled.size), (filled, places[filled])), shape=(places.size, free.size))
+    return _PosedVariable(shape, free, places, cp.reshape(spread @ free, shape, order="C"))
+
+
+def _free_places(variable: Variable) -> Ints | None:
+    """Which free entry each entry of a structured matrix is, row by row; None for a matrix without structure."""
+    rows, columns = np.indices(numbers(variable.shape)) if variable.rank == 2 else (None, None)
+    if rows is None or columns is None:
+        return None
+    if "diag" in variable.attributes:
+        return np.asarray(np.where(rows == columns, rows, -1).ravel(), dtype=np.int64)
+    if variable.attributes & SYMMETRIC:
+        i, j = np.maximum(rows, columns), np.minimum(rows, columns)
+        return np.asarray((i * (i + 1) // 2 + j).ravel(), dtype=np.int64)
+    return None
+
+
+def _definite(variable: Variable, whole: Any) -> Iterator[Any]:
+    if "psd" in variable.attributes:
+        yield whole >> 0
+    if "nsd" in variable.attributes:
+        yield -whole >> 0
+
+
+def _constraint(translate: Callable[[Expression], Any], relation: Relation) -> Any:
+    left = translate(relation.left)
+    if relation.right is None:
+        return left >> 0
+    right = translate(relation.right)
+    return left == right if relation.kind == "equal" else left <= right
+
+
+def _key(subscript: At | Range) -> int | slice:
+    if isinstance(subscript, At):
+        return subscript.index.evaluate({})
+    return slice(subscript.first.evaluate({}), subscript.last.evaluate({}) + 1)
+
+
+def _has_parameters(expression: Expression) -> bool:
+    return any(isinstance(node, Parameter) for node in walk(expression))
+
+
+def _theta_order(parameters: tuple[Any, ...], first_column: dict[int, int]) -> Ints:
+    """Position in (theta, 1) of each column of cvxpy's tensors, where a parameter lies column by column.
+
+    A parameter that cvxpy does not list has cancelled; nothing depends on it.
+    """
+    total = sum(parameter.size for parameter in parameters)
+    listed = sum(parameter.size for parameter in parameters if parameter.id in first_column)
+    order = np.full(listed + 1, total, dtype=np.int64)
+    start = 0
+    for parameter in parameters:
+        if parameter.id in first_column:
+            column = first_column[parameter.id]
+            by_row = np.arange(start, start + parameter.size).reshape(parameter.shape)
+            order[column : column + parameter.size] = by_row.ravel(order="F")
+        start += parameter.size
+    return order
+
+
+def _in_order(tensor: Any, order: Ints) -> sp.coo_array:
+    """The tensor with its columns in the order of theta, entries that cancel taken out."""
+    coo = sp.coo_array(tensor)
+    row, column = coo.coords
+    ordered = sp.coo_array((coo.data, (row, order[column])), shape=(coo.shape[0], int(order[-1]) + 1))
+    ordered.sum_duplicates()
+    ordered.eliminate_zeros()
+    return ordered
+
+
+def _cones(dims: Any) -> tuple[tuple[str, int | float], ...]:
+    if dims.pnd:
+        raise BridgeError("power cones of more than three dimensions are not supported")
+    cones: list[tuple[str, int | float]] = [("zero", dims.zero), ("nonneg", dims.nonneg)]
+    cones += [("soc", size) for size in dims.soc] + [("psd", order) for order in dims.psd]
+    cones += [("exp", dims.exp)] + [("pow", float(alpha)) for alpha in dims.p3d]
+    return tuple((kind, int(value) if kind != "pow" else value) for kind, value in cones if value)
+
+
+def _placed_dual(constraint: Any, relation: Relation, values: dict[int, Any]) -> Placed:
+    """Where the dual of a constraint lies in z. A semidefinite one has its off-diagonals times sqrt 2 there."""
+    shape = relation.shape
+    if not prod(shape):
+        return Placed(shape, np.empty(0, dtype=np.int64), np.empty(0))
+    if constraint.id not in values:
+        raise BridgeError("cvxpy dropped a constraint")
+    flat = np.ravel(np.asarray(values[constraint.id]), order="C")
+    scale = np.ones(flat.size)
+    if relation.kind == "psd":
+        scale = np.where(np.eye(shape[0], dtype=bool), 1.0, 1 / sqrt(2)).ravel()
+    place = flat / scale - 1
+    if np.abs(place - np.rint(place)).max() > 1e-6:
+        raise BridgeError("cvxpy combines several rows into one dual")
+    return Placed(shape, np.rint(place).astype(np.int64), scale)

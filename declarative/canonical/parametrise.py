@@ -1,0 +1,298 @@
+"""Hoisting and lifting: the same problem, with every coefficient affine in one vector of data, theta.
+
+A conic solver's data depend on the parameters through an affine map if the problem is a *disciplined parametrized*
+program (DPP): it is convex, and a parameter multiplies only what holds no parameter. Here this holds by construction.
+
+Hoisting. A maximal sub-expression of parameters alone that is more than an affine use of bare parameters becomes one
+entry of theta: ``(a * b) * norm1(x)`` has the entry ``a * b``, ``quad_form(x, inv(S))`` the entry ``inv(S)``.
+
+Lifting. Under a parametric multiplier, and as a factor of a parametric matrix, an expression e with parameters of its
+own is replaced by a new variable v: with ``v == e`` if e is affine, ``e <= v`` if convex, ``v <= e`` if concave, which
+changes neither optimal value nor solution, since there the problem only gets worse as v moves away from e:
+
+    rho * sum_squares(A @ x - b)      becomes      rho * sum_squares(v),  v == A @ x - b.
+
+Multipliers are first carried inwards, through sums and products with constants, to the functions that they scale, so
+that a quadratic objective stays one.
+
+Reference: Agrawal, Amos, Barratt, Boyd, Diamond and Kolter, Differentiable convex optimization layers, 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from declarative.atoms import ATOMS
+from declarative.canonical.instantiate import Instance, Relation
+from declarative.ir.atom import AtomError
+from declarative.ir.curvature import Curvature
+from declarative.ir.definiteness import is_nsd, is_psd
+from declarative.ir.expression import Call, Constant, Expression, Index, Let, Parameter, Symbol, Variable
+from declarative.ir.traverse import symbols, walk, without_lets
+
+ONE = Constant(1.0)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of theta: a parameter, or a sub-expression of parameters alone.
+
+    ``symbol`` is what stands for it in the rewritten problem, with the sign and definiteness that are known of it.
+    """
+
+    symbol: Parameter
+    expression: Expression
+
+
+@dataclass(frozen=True)
+class ParametricProgram:
+    """A program at fixed sizes whose parameters are the entries of ``theta``, used as DPP demands.
+
+    ``objective`` is minimised. ``variables`` are those declared; ``lifted`` and ``definitions`` came with lifting.
+    """
+
+    theta: tuple[Entry, ...]
+    variables: tuple[Variable, ...]
+    lifted: tuple[Variable, ...]
+    objective: Expression
+    relations: tuple[Relation, ...]
+    definitions: tuple[Relation, ...]
+
+
+def parametrise(instance: Instance, *, maximise: bool) -> ParametricProgram:
+    """Hoist and lift. The objective is turned into that of a minimisation."""
+    rewriting = _Rewriting(frozenset(symbol.name for symbol in (*instance.parameters, *instance.variables)))
+    objective = _call("neg", instance.objective) if maximise else instance.objective
+    objective = rewriting.rewrite(objective, quadratic=True)
+    relations = tuple(
+        replace(
+            relation,
+            left=rewriting.rewrite(relation.left),
+            right=None if relation.right is None else rewriting.rewrite(relation.right),
+        )
+        for relation in instance.relations
+    )
+    return ParametricProgram(
+        tuple(rewriting.entries.values()),
+        instance.variables,
+        tuple(rewriting.lifts.values()),
+        objective,
+        relations,
+        tuple(rewriting.definitions),
+    )
+
+
+@dataclass
+class _Rewriting:
+    """The rewriting of one program: what it has hoisted and lifted so far, each sub-expression once."""
+
+    taken: frozenset[str]
+    entries: dict[Expression, Entry] = field(default_factory=dict)
+    lifts: dict[Expression, Variable] = field(default_factory=dict)
+    definitions: list[Relation] = field(default_factory=list)
+
+    def rewrite(self, expression: Expression, *, quadratic: bool = False) -> Expression:
+        """The expression with parameters used as DPP demands.
+
+        ``quadratic``: only affine functions lie between it and the objective, so that a quadratic form in it may enter
+        the objective's matrix.
+        """
+        if expression.is_constant:
+            return self.hoist(expression)
+        match expression:
+            case Let(body=body):
+                return self.rewrite(body, quadratic=quadratic)
+            case Index(base=base):
+                return replace(expression, base=self.rewrite(base, quadratic=quadratic))
+            case Call():
+                return self._rewrite_call(expression, quadratic)
+        return expression
+
+    def _rewrite_call(self, call: Call, quadratic: bool) -> Expression:
+        match call.atom.name, call.args:
+            case "mul", (a, b) if a.is_constant or b.is_constant:
+                factor, scaled = (a, b) if a.is_constant else (b, a)
+                return self._scaled(factor, scaled, quadratic)
+            case "div", (a, b) if b.is_constant:
+                return self._scaled(_reciprocal(b), a, quadratic) if _parametric(b) else self._plain(call, quadratic)
+            case "matmul", (a, b) if a.is_constant or b.is_constant:
+                return self._product(a, b)
+            case "quad_form", (x, P) if not x.is_constant:
+                return self._quadratic_form(x, P, quadratic)
+        expanded = _expanded_product(call)
+        return self._plain(call, quadratic) if expanded is None else self.rewrite(expanded, quadratic=quadratic)
+
+    def _plain(self, call: Call, quadratic: bool) -> Call:
+        """The same function of the rewritten arguments."""
+        quadratic = quadratic and call.atom.intrinsic(*call.args) is Curvature.AFFINE
+        return replace(call, args=tuple(self.rewrite(arg, quadratic=quadratic) for arg in call.args))
+
+    def _product(self, a: Expression, b: Expression) -> Expression:
+        """``a @ b`` where one factor is constant: the other must hold no parameter if this one does."""
+        if a.is_constant:
+            return _call("matmul", self.hoist(a), self._free(b) if _parametric(a) else self.rewrite(b))
+        return _call("matmul", self._free(a) if _parametric(b) else self.rewrite(a), self.hoist(b))
+
+    def _quadratic_form(self, x: Expression, P: Expression, quadratic: bool) -> Expression:
+        """In the objective P enters as it is, singular or not; elsewhere by its Cholesky factor, as a norm."""
+        if is_nsd(P) and not is_psd(P):
+            return _call("neg", self._quadratic_form(x, _call("neg", P), quadratic))
+        if not _parametric(P):
+            return _call("quad_form", self.rewrite(x), P)
+        if quadratic:
+            return _call("quad_form", self._free(x), self.hoist(P))
+        factor = _call("transpose", _call("cholesky", P))
+        return _call("sum_squares", self._product(factor, x))
+
+    def _scaled(self, factor: Expression, scaled: Expression, quadratic: bool) -> Expression:
+        """``factor * scaled``, the constant factor carried inwards to what holds parameters itself."""
+        if scaled.is_constant:
+            return self.hoist(_call("mul", factor, scaled))
+        if not _parametric(factor):
+            return _call("mul", factor, self.rewrite(scaled, quadratic=quadratic))
+        match scaled:
+            case Let(body=body):
+                return self._scaled(factor, body, quadratic)
+            case Call(atom=atom, args=(a, b)) if atom.name == "add":
+                return _call("add", self._scaled(factor, a, quadratic), self._scaled(factor, b, quadratic))
+            case Call(atom=atom, args=(a,)) if atom.name == "neg":
+                return _call("neg", self._scaled(factor, a, quadratic))
+            case Call(atom=atom, args=(a, b)) if atom.name == "mul" and a.is_constant:
+                return self._scaled(_call("mul", factor, a), b, quadratic)
+            case Call(atom=atom, args=(a, b)) if atom.name == "mul" and b.is_constant:
+                return self._scaled(_call("mul", factor, b), a, quadratic)
+            case Call(atom=atom, args=(a, b)) if atom.name == "div" and b.is_constant:
+                return self._scaled(_call("div", factor, b), a, quadratic)
+            case Call(atom=atom, args=(a,)) if atom.name == "sum" and not factor.shape:
+                return _call("sum", self._scaled(factor, a, quadratic))
+            case Call(atom=atom, args=(a, b)) if atom.name == "matmul" and a.is_constant and not factor.shape:
+                return self._product(_call("mul", factor, a), b)
+            case Call(atom=atom, args=(a, b)) if atom.name == "matmul" and b.is_constant and not factor.shape:
+                return self._product(a, _call("mul", factor, b))
+            case Call(atom=atom, args=(x, P)) if atom.name == "quad_form" and quadratic and _parametric(P):
+                return self._quadratic_form(x, _call("mul", factor, P), quadratic)
+        expanded = _expanded_product(scaled)
+        if expanded is not None:
+            return self._scaled(factor, expanded, quadratic)
+        return _call("mul", self.hoist(factor), self._free(scaled, quadratic))
+
+    def _free(self, expression: Expression, quadratic: bool = False) -> Expression:
+        """The expression without parameters: as it is, with lifted arguments, or lifted as a whole."""
+        rewritten = self.rewrite(expression, quadratic=quadratic)
+        if not _parametric(rewritten):
+            return rewritten
+        inner = without_lets(expression)
+        if isinstance(inner, Call) and not inner.curvature.is_affine:
+            lifted = self._with_lifted_arguments(inner)
+            if lifted is not None:
+                return lifted
+        return self._lift(inner)
+
+    def _with_lifted_arguments(self, call: Call) -> Call | None:
+        """The same function of arguments without parameters; None where it does not take variables there."""
+        if any(arg.curvature is Curvature.UNKNOWN for arg in call.args):
+            return None
+        try:
+            shadow = replace(call, args=tuple(_stand_in(arg) if _parametric(arg) else arg for arg in call.args))
+        except AtomError:
+            return None
+        if shadow.curvature is not call.curvature:
+            return None
+        return replace(
+            call, args=tuple(self._lift(arg) if _parametric(arg) else self.rewrite(arg) for arg in call.args)
+        )
+
+    def _lift(self, expression: Expression) -> Variable:
+        """A new variable that stands for the expression."""
+        key = without_lets(expression)
+        if key not in self.lifts:
+            definition = self.rewrite(key)
+            variable = Variable(self._unused("lifted", len(self.lifts)), expression.shape)
+            self.lifts[key] = variable
+            if key.curvature.is_affine:
+                self.definitions.append(Relation(-1, 0, "equal", variable, definition))
+            elif key.curvature is Curvature.CONVEX:
+                self.definitions.append(Relation(-1, 0, "upper", definition, variable))
+            else:
+                self.definitions.append(Relation(-1, 0, "upper", variable, definition))
+        return self.lifts[key]
+
+    def hoist(self, expression: Expression) -> Expression:
+        """A constant as numbers, as an affine use of bare parameters, or as one entry of theta."""
+        if not _parametric(expression) and not any(_of_torch(node) for node in walk(expression)):
+            return without_lets(expression)
+        if _is_affine_use(expression):
+            inner = without_lets(expression)
+            for node in walk(inner):
+                if isinstance(node, Parameter):
+                    self.entries.setdefault(node, Entry(node, node))
+            return inner
+        key = without_lets(expression)
+        if key not in self.entries:
+            name = expression.name if isinstance(expression, Let) else self._unused("hoisted", len(self.entries))
+            symbol = Parameter(name, expression.shape, _attributes(expression))
+            self.entries[key] = Entry(symbol, expression)
+        return self.entries[key].symbol
+
+    def _unused(self, stem: str, number: int) -> str:
+        name = f"{stem}_{number}"
+        return self._unused(f"{stem}_", number) if name in self.taken else name
+
+
+def _call(name: str, *args: Expression) -> Expression:
+    return Call(ATOMS[name], args)
+
+
+def _reciprocal(expression: Expression) -> Expression:
+    return _call("div", ONE, expression)
+
+
+def _parametric(expression: Expression) -> bool:
+    return any(isinstance(node, Parameter) for node in walk(expression))
+
+
+def _of_torch(node: Expression) -> bool:
+    """Whether only torch can evaluate it."""
+    return isinstance(node, Call) and (node.atom.parameters_only or node.atom.local_only)
+
+
+def _stand_in(argument: Expression) -> Variable:
+    """A variable with the shape of the argument, to ask what a function makes of one."""
+    return Variable("", argument.shape)
+
+
+def _expanded_product(expression: Expression) -> Expression | None:
+    """``sum_squares`` or ``quad_form`` for products that mean them, ``sum_squares(x) / y`` for ``quad_over_lin``."""
+    if isinstance(expression, Call) and expression.atom.name in ("mul", "matmul", "quad_over_lin"):
+        return expression.atom.expand(*expression.args)
+    return None
+
+
+def _is_affine_use(expression: Expression) -> bool:
+    """Whether it uses bare parameters in operations that are affine in them and keep a known sign known."""
+    match expression:
+        case Parameter():
+            return True
+        case Let(body=body) | Index(base=body):
+            return _is_affine_use(body)
+        case Call(atom=atom, args=args) if atom.name in ("add", "neg", "transpose"):
+            return all(_is_affine_use(arg) or _is_number(arg) for arg in args)
+        case Call(atom=atom, args=(a, b)) if atom.name == "mul":
+            return (_is_number(a) and _is_affine_use(b)) or (_is_number(b) and _is_affine_use(a))
+        case Call(atom=atom, args=(a, b)) if atom.name == "div":
+            return _is_affine_use(a) and _is_number(b)
+    return False
+
+
+def _is_number(expression: Expression) -> bool:
+    return not symbols(expression) and not any(_of_torch(node) for node in walk(expression)) and expression.is_constant
+
+
+def _attributes(expression: Expression) -> frozenset[str]:
+    """What is known of an expression of parameters, as attributes of the entry that stands for it."""
+    known = {"nonneg": expression.sign.is_nonneg, "nonpos": expression.sign.is_nonpos}
+    if isinstance(expression, Symbol):
+        return expression.attributes
+    if expression.rank == 2:
+        known |= {"psd": is_psd(expression), "nsd": is_nsd(expression)}
+    return frozenset(name for name, holds in known.items() if holds)

@@ -1,0 +1,393 @@
+"""The cone form against the same problem written by hand in cvxpy: variables, duals and value, at random data.
+
+The affine maps are evaluated in numpy and the cone program solved by Clarabel directly, so that nothing of cvxpy's own
+way back to variables and duals takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import clarabel
+import cvxpy as cp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from declarative.canonical.cone_program import ConeForm, cone_form
+from declarative.diagnostics.diagnostic import DiagnosticError
+from declarative.frontend import parse_program
+from declarative.ir.atom import Operand
+from declarative.ir.expression import At, Call, Constant, Expression, Index, Let, Parameter, SizeValue
+from declarative.runtime import functions
+
+Data = dict[str, np.ndarray]
+Expected = dict[str, Any]
+
+
+def value_of(expression: Expression, data: Data) -> Any:
+    """The value of an expression of parameters, by the torch source of its functions."""
+    match expression:
+        case Constant(value=value):
+            return torch.tensor(value, dtype=torch.float64)
+        case SizeValue(size=size):
+            return size.evaluate({})
+        case Parameter(name=name):
+            return torch.as_tensor(data[name], dtype=torch.float64)
+        case Let(body=body):
+            return value_of(body, data)
+        case Index(base=base, subscripts=subscripts):
+            keys = [
+                s.index.evaluate({}) if isinstance(s, At) else slice(s.first.evaluate({}), s.last.evaluate({}) + 1)
+                for s in subscripts
+            ]
+            return value_of(base, data)[tuple(keys)]
+        case Call(atom=atom, args=args):
+            names = {f"a{i}": value_of(arg, data) for i, arg in enumerate(args)}
+            source = atom.torch(*(Operand(name, arg.shape) for name, arg in zip(names, args, strict=True)))
+            return eval(source, {"torch": torch, "functions": functions, **names})
+    raise TypeError(expression)
+
+
+@dataclass(frozen=True)
+class Solved:
+    variables: dict[str, np.ndarray]
+    duals: dict[str, np.ndarray]
+    value: float
+
+
+def theta_of(form: ConeForm, data: Data) -> np.ndarray:
+    pieces = [np.asarray(value_of(entry.expression, data)).reshape(entry.shape).ravel() for entry in form.theta]
+    return np.concatenate([*pieces, np.empty(0)])
+
+
+def solve(form: ConeForm, data: Data) -> Solved:
+    theta = theta_of(form, data)
+    P = sp.csc_array((form.P(theta), (form.P_rows, form.P_columns)), shape=(form.n, form.n))
+    A = sp.csc_array((form.A(theta), (form.A_rows, form.A_columns)), shape=(form.m, form.n))
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-11
+    cones = [cone for spec in form.cones for cone in clarabel_cones(*spec)]
+    q, b = form.q(theta), form.b(theta)
+    solution = clarabel.DefaultSolver(P, q, A, b, cones, settings).solve()
+    assert str(solution.status) in ("Solved", "AlmostSolved")
+    x, z = np.array(solution.x), np.array(solution.z)
+    full = P + sp.triu(P, 1).T
+    return Solved(
+        {v.name: v.map(x).reshape(v.shape) for v in form.variables},
+        {d.name: d.map(z).reshape(d.shape) for d in form.duals},
+        form.sign * (x @ (full @ x) / 2 + q @ x + form.offset(theta)[0]),
+    )
+
+
+def clarabel_cones(kind: str, size: float) -> list[Any]:
+    match kind:
+        case "zero":
+            return [clarabel.ZeroConeT(size)]
+        case "nonneg":
+            return [clarabel.NonnegativeConeT(size)]
+        case "soc":
+            return [clarabel.SecondOrderConeT(size)]
+        case "psd":
+            return [clarabel.PSDTriangleConeT(size)]
+        case "exp":
+            return [clarabel.ExponentialConeT()] * int(size)
+    return [clarabel.PowerConeT(size)]
+
+
+def solve_by_hand(objective: Any, constraints: list[Any]) -> float:
+    problem = cp.Problem(objective, constraints)
+    problem.solve(cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+    return float(problem.value)
+
+
+def psd_matrix(rng: np.random.Generator, n: int, rank: int | None = None) -> np.ndarray:
+    factor = rng.standard_normal((n, rank or n))
+    return factor @ factor.T + (0 if rank else 0.5) * np.eye(n)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program, data, and the problem by hand: from data to expected variables, duals and value."""
+
+    text: str
+    sizes: dict[str, int]
+    data: Callable[[np.random.Generator], Data]
+    by_hand: Callable[[Data], tuple[Expected, Expected, float]]
+    tolerance: float = 1e-6
+
+
+def check(case: Case, seed: int) -> None:
+    form = cone_form(parse_program(case.text, "case.opt"), case.sizes)
+    data = case.data(np.random.default_rng(seed))
+    found = solve(form, data)
+    variables, duals, value = case.by_hand(data)
+    for name, expected in variables.items():
+        np.testing.assert_allclose(found.variables[name], expected, atol=case.tolerance, err_msg=name)
+    for name, expected in duals.items():
+        np.testing.assert_allclose(found.duals[name], expected, atol=10 * case.tolerance, err_msg=name)
+    assert found.value == pytest.approx(value, abs=1e-6)
+
+
+def portfolio_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    w = cp.Variable(4)
+    risk = cp.norm2(cp.hstack([d["F"] @ w, cp.multiply(d["d"], w)])) <= d["sigma_max"]
+    budget, lower, upper = cp.sum(w) == 1, w >= 0, w <= d["cap"]
+    value = solve_by_hand(cp.Minimize(-d["mu"] @ w), [risk, budget, lower, upper])
+    box = upper.dual_value - lower.dual_value
+    return {"w": w.value}, {"risk": risk.dual_value, "budget": budget.dual_value, "box": box}, -value
+
+
+def low_rank_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    """Singular-value shrinkage in closed form."""
+    U, sigma, Vt = np.linalg.svd(d["M"], full_matrices=False)
+    X = U @ np.diag(np.maximum(sigma - d["tau"], 0)) @ Vt
+    return {"X": X}, {}, 0.5 * np.sum((X - d["M"]) ** 2) + d["tau"] * np.linalg.svd(X, compute_uv=False).sum()
+
+
+def nearest_correlation_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    X = cp.Variable((3, 3), symmetric=True)
+    definite, unit = X >> 0, cp.diag(X) == 1
+    value = solve_by_hand(cp.Minimize(cp.sum_squares(X - d["C"])), [definite, unit])
+    return {"X": X.value}, {"definite": definite.dual_value, "unit": unit.dual_value}, value
+
+
+def budget_softmax_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    y = cp.Variable(4)
+    simplex, budget = cp.sum(y) == 1, d["cost"] @ y <= d["limit"]
+    value = solve_by_hand(cp.Minimize(-d["x"] @ y - cp.sum(cp.entr(y))), [simplex, budget])
+    return {"y": y.value}, {"simplex": simplex.dual_value, "budget": budget.dual_value}, -value
+
+
+def softmax_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    """Closed form: with L = -x'y - sum(entr(y)) + nu (sum(y) - 1), nu = logsumexp(x) - 1."""
+    total = np.log(np.exp(d["x"]).sum())
+    return {"y": np.exp(d["x"] - total)}, {"simplex": total - 1}, total
+
+
+def sparsemax_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    """Closed form by the sorted threshold: y = max(x - tau, 0), nu = 2 tau with L = |y - x|^2 + nu (sum(y) - 1)."""
+    x = d["x"]
+    ordered = np.sort(x)[::-1]
+    means = (np.cumsum(ordered) - 1) / np.arange(1, x.size + 1)
+    tau = means[np.nonzero(ordered > means)[0][-1]]
+    y = np.maximum(x - tau, 0)
+    return {"y": y}, {"simplex": 2 * tau}, np.sum((y - x) ** 2)
+
+
+def elastic_net_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    w = cp.Variable(3)
+    fit = cp.sum_squares(d["A"] @ w - d["b"]) / 2
+    value = solve_by_hand(cp.Minimize(fit + d["lasso"] * cp.norm1(w) + d["ridge"] / 2 * cp.sum_squares(w)), [])
+    return {"w": w.value}, {}, value
+
+
+def mpc_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    T, nx, nu = 4, 2, 2
+    x, u = cp.Variable((T + 1, nx)), cp.Variable((T, nu))
+    cost = sum(cp.quad_form(x[t], d["Q"]) for t in range(1, T + 1)) + sum(cp.quad_form(u[t], d["R"]) for t in range(T))
+    start = x[0] == d["x0"]
+    dynamics = [x[t + 1] == d["A"] @ x[t] + d["B"] @ u[t] for t in range(T)]
+    lower, upper = [-d["u_max"] <= u[t] for t in range(T)], [u[t] <= d["u_max"] for t in range(T)]
+    slew = [cp.norm_inf(u[t + 1] - u[t]) <= d["u_max"] / 4 for t in range(T - 1)]
+    value = solve_by_hand(cp.Minimize(cost), [start, *dynamics, *lower, *upper, *slew])
+    duals = {
+        "start": start.dual_value,
+        "dynamics": np.array([c.dual_value for c in dynamics]),
+        "limits": np.array([up.dual_value - low.dual_value for low, up in zip(lower, upper, strict=True)]),
+        "slew": np.array([c.dual_value for c in slew]),
+    }
+    return {"x": x.value, "u": u.value}, duals, value
+
+
+def optnet_by_hand(d: Data) -> tuple[Expected, Expected, float]:
+    z = cp.Variable(3)
+    eq, ineq = d["A"] @ z == d["b"], d["G"] @ z <= d["h"]
+    value = solve_by_hand(cp.Minimize(cp.quad_form(z, d["Q"]) / 2 + d["q"] @ z), [eq, ineq])
+    return {"z": z.value}, {"eq": eq.dual_value, "ineq": ineq.dual_value}, value
+
+
+PROGRAMS = {
+    "portfolio": Case(
+        """layer portfolio
+dim n, f
+param mu[n]
+param F[f, n]
+param d[n] nonneg
+param sigma_max nonneg
+param cap nonneg
+var w[n]
+maximize mu' @ w
+subject to
+  risk:   norm2(concat(F @ w, d * w)) <= sigma_max
+  budget: sum(w) == 1
+  box:    0 <= w <= cap
+""",
+        {"n": 4, "f": 2},
+        lambda rng: {
+            "mu": rng.standard_normal(4),
+            "F": 0.2 * rng.standard_normal((2, 4)),
+            "d": rng.uniform(0.3, 0.6, 4),
+            "sigma_max": np.array(0.4),
+            "cap": np.array(0.6),
+        },
+        portfolio_by_hand,
+    ),
+    "low_rank": Case(
+        """layer low_rank
+dim m, n
+param M[m, n]
+param tau nonneg
+var X[m, n]
+minimize 1/2 * sum_squares(X - M) + tau * norm_nuc(X)
+""",
+        {"m": 3, "n": 2},
+        lambda rng: {"M": rng.standard_normal((3, 2)), "tau": np.array(0.5)},
+        low_rank_by_hand,
+    ),
+    "nearest_correlation": Case(
+        """layer nearest_correlation
+dim n
+param C[n, n] symmetric
+var X[n, n] symmetric
+minimize sum_squares(X - C)
+subject to
+  definite: X in psd
+  unit: diag(X) == 1
+""",
+        {"n": 3},
+        lambda rng: {"C": (lambda M: M + M.T)(rng.standard_normal((3, 3)))},
+        nearest_correlation_by_hand,
+    ),
+    "budget_softmax": Case(
+        """layer budget_softmax
+dim n
+param x[n]
+param cost[n] nonneg
+param limit nonneg
+var y[n]
+maximize x' @ y + sum(entr(y))
+subject to
+  simplex: sum(y) == 1
+  budget: cost' @ y <= limit
+""",
+        {"n": 4},
+        lambda rng: {
+            "x": rng.standard_normal(4),
+            "cost": (cost := rng.uniform(0.5, 1.5, 4)),
+            "limit": np.array(cost.min() + 0.1),
+        },
+        budget_softmax_by_hand,
+    ),
+    "softmax": Case(
+        """layer softmax
+dim n
+param x[n]
+var y[n]
+maximize x' @ y + sum(entr(y))
+subject to
+  simplex: sum(y) == 1
+""",
+        {"n": 4},
+        lambda rng: {"x": rng.standard_normal(4)},
+        softmax_by_hand,
+    ),
+    "sparsemax": Case(
+        """layer sparsemax
+dim n
+param x[n]
+var y[n] nonneg
+minimize sum_squares(y - x)
+subject to
+  simplex: sum(y) == 1
+""",
+        {"n": 5},
+        lambda rng: {"x": rng.standard_normal(5)},
+        sparsemax_by_hand,
+    ),
+    "elastic_net": Case(
+        """layer elastic_net
+dim m, n
+param A[m, n]
+param b[m]
+param lasso nonneg learned
+param ridge nonneg learned
+var w[n]
+minimize 1/2 * sum_squares(A @ w - b) + lasso * norm1(w) + ridge/2 * sum_squares(w)
+""",
+        {"m": 5, "n": 3},
+        lambda rng: {
+            "A": rng.standard_normal((5, 3)),
+            "b": rng.standard_normal(5),
+            "lasso": np.array(0.4),
+            "ridge": np.array(0.3),
+        },
+        elastic_net_by_hand,
+    ),
+    "mpc": Case(
+        """layer mpc
+dim T = 20, nx, nu
+param x0[nx]
+param A[nx, nx]
+param B[nx, nu]
+param Q[nx, nx] psd
+param R[nu, nu] psd
+param u_max nonneg
+var x[T+1, nx]
+var u[T, nu]
+minimize sum(quad_form(x[t], Q) for t in 1..T) +
+         sum(quad_form(u[t], R) for t in 0..T-1)
+subject to
+  start:    x[0] == x0
+  dynamics: x[t+1] == A @ x[t] + B @ u[t]  for t in 0..T-1
+  limits:   -u_max <= u[t] <= u_max        for t in 0..T-1
+  slew:     norm_inf(u[t+1] - u[t]) <= u_max/4  for t in 0..T-2
+""",
+        {"T": 4, "nx": 2, "nu": 2},
+        lambda rng: {
+            "x0": 3 * rng.standard_normal(2),
+            "A": np.eye(2) + 0.2 * rng.standard_normal((2, 2)),
+            "B": rng.standard_normal((2, 2)),
+            "Q": psd_matrix(rng, 2),
+            "R": psd_matrix(rng, 2),
+            "u_max": np.array(0.5),
+        },
+        mpc_by_hand,
+    ),
+    "optnet_qp": Case(
+        """layer optnet_qp
+dim n, m, p
+param Q[n, n] psd
+param q[n]
+param A[p, n]
+param b[p]
+param G[m, n]
+param h[m]
+var z[n]
+minimize 1/2 * quad_form(z, Q) + q' @ z
+subject to
+  eq:   A @ z == b
+  ineq: G @ z <= h
+""",
+        {"n": 3, "m": 4, "p": 1},
+        lambda rng: {
+            "Q": psd_matrix(rng, 3),
+            "q": rng.standard_normal(3),
+            "A": rng.standard_normal((1, 3)),
+            "b": np.zeros(1),
+            "G": rng.standard_normal((4, 3)),
+            "h": rng.uniform(0.05, 0.2, 4),
+        },
+        optnet_by_hand,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sample_program(name: str, seed: int) -> None:
+    check(PROGRAMS[name], seed)
