@@ -1,0 +1,67 @@
+"""First and second derivatives of functions that act on the instances of a batch independently.
+
+For f: (*batch, n) -> (*batch), where entry b of the result depends on row b alone, the gradient of the sum of f over
+the batch holds every instance's own gradient. So one reverse pass serves the whole batch, parameters that the batch
+shares are never copied, and a Hessian is n such passes, mapped over the unit vectors by ``torch.func.vmap``.
+An instance that is not finite spoils its own row and no other.
+
+Reference: Griewank and Walther, Evaluating Derivatives, 2008, chapters 3 and 8 (seeding rows that do not interact).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Function = Callable[[Tensor], Tensor]
+
+#: Entries that one mapped pass may hold per intermediate value of the input's size; more rows go in several passes.
+_ENTRIES_PER_PASS = 2**22
+
+
+def value_and_gradient(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """f(x) of shape (*batch) and its gradient (*batch, n)."""
+
+    def total(x: Tensor) -> tuple[Tensor, Tensor]:
+        value = function(x)
+        return value.sum(), value
+
+    slope, value = torch.func.grad(total, has_aux=True)(x)
+    return value, slope
+
+
+def gradient(function: Function, x: Tensor) -> Tensor:
+    """Gradient of f: (*batch, n) -> (*batch) at x; (*batch, n)."""
+    return value_and_gradient(function, x)[1]
+
+
+def value_and_jacobian(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """F(x) of shape (*batch, m) and its Jacobian (*batch, m, n), for F: (*batch, n) -> (*batch, m)."""
+    value, pull_back = torch.func.vjp(function, x)[:2]
+    rows = value.shape[-1]
+    if rows == 0 or x.numel() == 0:
+        return value, x.new_zeros(*value.shape, x.shape[-1])
+    basis = torch.eye(rows, dtype=value.dtype, device=value.device)
+    chunk = max(1, min(rows, _ENTRIES_PER_PASS // x.numel()))
+    # The mapped dimension comes first: where F is linear the rows do not depend on it, and torch crashes on others.
+    mapped = torch.func.vmap(lambda e: pull_back(e.expand(value.shape))[0], chunk_size=chunk)(basis)
+    return value, mapped.movedim(0, -2)
+
+
+def jacobian(function: Function, x: Tensor) -> Tensor:
+    """dF_i/dx_j for F: (*batch, n) -> (*batch, m) at x; (*batch, m, n)."""
+    return value_and_jacobian(function, x)[1]
+
+
+def hessian(function: Function, x: Tensor) -> Tensor:
+    """Second derivatives of f: (*batch, n) -> (*batch) at x, symmetric to the last bit; (*batch, n, n)."""
+    second = jacobian(lambda y: gradient(function, y), x)
+    return (second + second.mT) / 2
+
+
+def hessian_product(function: Function, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """v -> H v with the Hessian of f at x, both (*batch, n), by one reverse pass through the gradient each."""
+    pull_back = torch.func.vjp(lambda y: gradient(function, y), x)[1]
+    return lambda v: pull_back(v)[0]

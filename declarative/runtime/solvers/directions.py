@@ -1,0 +1,121 @@
+"""Descent directions of a batch of smooth functions: Newton's where the Hessian is positive definite, and near it
+elsewhere.
+
+Dense: H p = -g by Cholesky. Where that fails, H = V diag(w) V' is replaced by V diag(|w|) V' with |w| kept off zero:
+negative curvature is descended along instead of climbed, and a saddle repels.
+
+Matrix free: conjugate gradients on H p = -g, stopped early far from the solution, and with the first
+direction of negative curvature. The smallest eigenvalue is then estimated by the Lanczos process.
+
+References: Nocedal and Wright, Numerical Optimization, 2006, sections 3.4 and 7.1; Dauphin et al., Identifying and
+attacking the saddle point problem in high-dimensional non-convex optimization, 2014; Golub and Van Loan, Matrix
+Computations, 2013, section 10.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Product = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """``step``: (B, n), a direction of descent. ``convex``: (B,), whether no negative curvature was met."""
+
+    step: Tensor
+    convex: Tensor
+
+
+def dense_direction(hessian: Tensor, slope: Tensor) -> Direction:
+    """The direction for a symmetric ``hessian`` (B, n, n) and a gradient ``slope`` (B, n); NaN where these are not
+    finite."""
+    finite = hessian.isfinite().all(-1).all(-1) & slope.isfinite().all(-1)
+    identity = torch.eye(slope.shape[-1], dtype=slope.dtype, device=slope.device)
+    factor, failed = torch.linalg.cholesky_ex(torch.where(finite[:, None, None], hessian, identity))
+    pivots = factor.diagonal(dim1=-2, dim2=-1)
+    floor = (slope.shape[-1] * torch.finfo(slope.dtype).eps) ** 0.5
+    definite = (failed == 0) & (pivots.amin(-1) > floor * pivots.amax(-1))
+    step = -torch.cholesky_solve(slope[..., None], factor)[..., 0]
+    rest = (finite & ~definite).nonzero()[:, 0]
+    convex = definite.clone()
+    if rest.numel():
+        step[rest], convex[rest] = _by_spectrum(hessian[rest], slope[rest])
+    return Direction(torch.where(finite[:, None], step, torch.nan), convex)
+
+
+def _by_spectrum(hessian: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    curvatures, axes = torch.linalg.eigh(hessian)
+    largest = curvatures.abs().amax(-1, keepdim=True)
+    largest = torch.where(largest > 0, largest, 1)
+    accuracy = torch.finfo(slope.dtype).eps ** 0.5
+    bent = curvatures.abs().clamp_min(accuracy * largest)
+    step = -(axes @ ((axes.mT @ slope[..., None]) / bent[..., None]))[..., 0]
+    return step, curvatures[..., 0] >= -accuracy * largest[..., 0]
+
+
+def conjugate_gradient_direction(product: Product, slope: Tensor) -> Direction:
+    """The direction for v -> H v and a gradient ``slope`` (B, n), to a relative residual min(0.05, sqrt|g|, |g|)."""
+    size = torch.linalg.vector_norm(slope, dim=-1)
+    target = size * torch.minimum(size, size.sqrt()).clamp(max=0.05, min=10 * torch.finfo(slope.dtype).eps)
+    step = torch.zeros_like(slope)
+    remainder, search = -slope, -slope
+    square = size.square()
+    convex = torch.ones_like(size, dtype=torch.bool)
+    running = size > target
+    accuracy = torch.finfo(slope.dtype).eps
+    for iteration in range(2 * slope.shape[-1]):
+        if not bool(running.any()):
+            break
+        image = product(search)
+        curvature, squared = (search * image).sum(-1), (search * search).sum(-1)
+        flat = running & (curvature.abs() <= accuracy * squared)
+        negative = running & (curvature < -(accuracy**0.5) * squared)
+        # Every search direction descends, also the one that is bent down: as far as the opposite curvature would lead.
+        last = torch.where(negative, square / torch.where(negative, -curvature, 1), 0)
+        if iteration == 0:
+            last = torch.where(flat, 1, last)
+        step = step + last[:, None] * search
+        convex = convex & ~negative
+        running = running & (curvature > accuracy * squared)
+        length = torch.where(running, square / torch.where(running, curvature, 1), 0)[:, None]
+        step = step + length * search
+        remainder = remainder - length * image
+        following = (remainder * remainder).sum(-1)
+        turn = torch.where(running, following / torch.where(running, square, 1), 0)[:, None]
+        search = torch.where(running[:, None], remainder + turn * search, search)
+        square = torch.where(running, following, square)
+        running = running & (square.sqrt() > target)
+    return Direction(step, convex)
+
+
+def smallest_curvature(product: Product, like: Tensor, steps: int = 30) -> tuple[Tensor, Tensor]:
+    """Smallest and largest eigenvalue (B,) of v -> H v on vectors of the shape (B, n) of ``like``, as far as Lanczos
+    sees."""
+    n = like.shape[-1]
+    vector = torch.cos(torch.arange(n, dtype=like.dtype, device=like.device).square() + 1).expand(like.shape)
+    vector = vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+    basis: list[Tensor] = []
+    diagonal: list[Tensor] = []
+    beside: list[Tensor] = []
+    for _ in range(min(n, steps)):
+        basis.append(vector)
+        image = product(vector)
+        diagonal.append((vector * image).sum(-1))
+        spanned = torch.stack(basis, -1)
+        for _ in range(2):
+            image = image - (spanned @ (spanned.mT @ image[..., None]))[..., 0]
+        length = torch.linalg.vector_norm(image, dim=-1)
+        ended = length <= torch.finfo(like.dtype).eps * n * torch.stack(diagonal, -1).abs().amax(-1)
+        beside.append(torch.where(ended, 0, length))
+        vector = torch.where(ended[:, None], 0, image / torch.where(ended, 1, length)[:, None])
+    tridiagonal = torch.diag_embed(torch.stack(diagonal, -1))
+    if len(beside) > 1:
+        off = torch.diag_embed(torch.stack(beside[:-1], -1), offset=1)
+        tridiagonal = tridiagonal + off + off.mT
+    values = torch.linalg.eigvalsh(tridiagonal)
+    return values[..., 0], values.abs().amax(-1)
