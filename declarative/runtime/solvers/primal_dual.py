@@ -26,8 +26,11 @@ from torch import Tensor
 from declarative.runtime.quadratic import QPPoint, matvec
 from declarative.runtime.solvers.standard_form import Form
 
-RHO = 1e-11
-DELTA = 1e-12
+RHO = (1e-11, 1e-8)
+DELTA = (1e-12, 1e-10)
+"""Proximal terms of the primal and the dual block: relative to the diagonal, and at least."""
+STAY_INSIDE = 0.995
+"""Share of the way to the boundary of the positive orthant that a step goes."""
 PATIENCE = 10
 """Iterations without progress after which the best point so far is the answer."""
 
@@ -166,22 +169,25 @@ def step(form: Form, point: Iterate, residuals: Residuals) -> Iterate:
         return Iterate(dx, deq, dslack, torch.where(live, (r_comp - dual * dslack) / slack, 0))
 
     predictor = direction(-slack * dual)
-    along, across = step_lengths(form, point, predictor)
+    along, across = step_lengths(form, point, predictor, 1.0)
     mu = residuals.gap / count
     reached = ((slack + along * predictor.slack) * (dual + across * predictor.dual)).sum(-1) / count
     centre = (reached / mu.clamp_min(torch.finfo(mu.dtype).tiny)).clamp(0, 1) ** 3 * mu
     corrected = torch.where(live, centre[:, None] - slack * dual - predictor.slack * predictor.dual, 0)
     change = direction(corrected)
-    along, across = step_lengths(form, point, change)
-    along, across = (torch.where(length < 1, 0.995 * length, length) for length in (along, across))
+    along, across = step_lengths(form, point, change, STAY_INSIDE)
     return Iterate(
         x + along * change.x, eq + across * change.eq, slack + along * change.slack, dual + across * change.dual
     )
 
 
-def step_lengths(form: Form, point: Iterate, change: Iterate) -> tuple[Tensor, Tensor]:
-    """Largest steps in [0, 1] that keep slacks and multipliers nonnegative, (B, 1); the same for both unless P = 0."""
-    primal, dual = _to_boundary(point.slack, change.slack), _to_boundary(point.dual, change.dual)
+def step_lengths(form: Form, point: Iterate, change: Iterate, share: float) -> tuple[Tensor, Tensor]:
+    """Primal and dual steps (B, 1), at most one, that go this share of the way to a slack or multiplier of zero.
+
+    Curvature couples the two, so that they are the same unless P = 0.
+    """
+    primal = (share * _to_boundary(point.slack, change.slack)).clamp_max(1)
+    dual = (share * _to_boundary(point.dual, change.dual)).clamp_max(1)
     both = torch.minimum(primal, dual)
     linear = (form.P == 0).all(-1).all(-1, keepdim=True)
     return torch.where(linear, primal, both), torch.where(linear, dual, both)
@@ -189,9 +195,9 @@ def step_lengths(form: Form, point: Iterate, change: Iterate) -> tuple[Tensor, T
 
 def _to_boundary(vector: Tensor, change: Tensor) -> Tensor:
     if not vector.shape[-1]:
-        return vector.new_ones(vector.shape[0], 1)
+        return vector.new_full((vector.shape[0], 1), torch.inf)
     ratio = torch.where(change < 0, -vector / torch.where(change < 0, change, -1), torch.inf)
-    return ratio.amin(-1, keepdim=True).clamp_max(1)
+    return ratio.amin(-1, keepdim=True)
 
 
 def newton_matrix(form: Form, weights: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -219,19 +225,22 @@ def newton_matrix(form: Form, weights: Tensor) -> Callable[[Tensor, Tensor], tup
     return solve
 
 
-def cholesky(matrix: Tensor, shift: float) -> Tensor:
-    """Lower triangle of M + shift diag(M); the shift grows a hundredfold for the instances where that breaks down."""
+def cholesky(matrix: Tensor, proximal: tuple[float, float]) -> Tensor:
+    """Lower triangle of M + shift; the shift grows a hundredfold for the instances where that breaks down.
+
+    ``proximal``: the shift of the diagonal relative to it, and its least value (the data is scaled to one).
+    """
     if not matrix.shape[-1]:
         return matrix
-    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-    proximal = diagonal.abs() + 1e-3 * diagonal.abs().amax(-1, keepdim=True).clamp(1e-3, 1)
-    factor, info = torch.linalg.cholesky_ex(matrix + torch.diag_embed(shift * proximal))
+    relative, least = proximal
+    shift = relative * matrix.diagonal(dim1=-2, dim2=-1).abs() + least
+    factor, info = torch.linalg.cholesky_ex(matrix + torch.diag_embed(shift))
     for _ in range(4):
         broken = (info != 0).nonzero()[:, 0]
         if not broken.numel():
             break
-        shift *= 100
-        again, info_again = torch.linalg.cholesky_ex(matrix[broken] + torch.diag_embed(shift * proximal[broken]))
+        shift = 100 * shift
+        again, info_again = torch.linalg.cholesky_ex(matrix[broken] + torch.diag_embed(shift[broken]))
         factor, info = factor.index_copy(0, broken, again), info.index_copy(0, broken, info_again)
     lower: Tensor = factor
     return lower
