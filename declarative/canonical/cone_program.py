@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from declarative.canonical.aliases import without_aliases
 from declarative.canonical.cvxpy_bridge import BridgeError, ConeTensors, Placed, cone_tensors
 from declarative.canonical.instantiate import Relation, instantiate, numbers
 from declarative.canonical.parametrise import parametrise
@@ -112,7 +113,7 @@ def cone_form(program: Program, sizes: Mapping[str, int]) -> ConeForm:
     maximise = objective.sense == "maximize"
     parametric = parametrise(instance, maximise=maximise)
     try:
-        tensors = cone_tensors(parametric)
+        tensors = without_aliases(cone_tensors(parametric))
     except BridgeError as error:
         raise DiagnosticError([_declined(program, str(error))]) from error
     theta = tuple(ThetaEntry(e.symbol.name, e.expression, numbers(e.symbol.shape)) for e in parametric.theta)

@@ -73,7 +73,7 @@ def parametrise(instance: Instance, *, maximise: bool) -> ParametricProgram:
         for relation in instance.relations
     )
     return ParametricProgram(
-        tuple(rewriting.entries.values()),
+        rewriting.theta(instance.parameters),
         instance.variables,
         tuple(rewriting.lifts.values()),
         objective,
@@ -90,6 +90,11 @@ class _Rewriting:
     entries: dict[Expression, Entry] = field(default_factory=dict)
     lifts: dict[Expression, Variable] = field(default_factory=dict)
     definitions: list[Relation] = field(default_factory=list)
+
+    def theta(self, parameters: tuple[Parameter, ...]) -> tuple[Entry, ...]:
+        """The parameters that are used as they are, in order of declaration, then what was hoisted."""
+        bare = [self.entries[parameter] for parameter in parameters if parameter in self.entries]
+        return (*bare, *(entry for entry in self.entries.values() if entry.symbol is not entry.expression))
 
     def rewrite(self, expression: Expression, *, quadratic: bool = False) -> Expression:
         """The expression with parameters used as DPP demands.
