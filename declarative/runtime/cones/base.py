@@ -1,0 +1,38 @@
+"""What every cone of the product knows: the Euclidean projection onto it, and the derivative of that projection.
+
+The dual cone needs nothing of its own: by Moreau, v = proj_K(v) - proj_K*(-v), so a pair s in K, z in K* with
+s'z = 0 is the same thing as the single vector v = s - z, with s = proj_K(v) and z = proj_K(v) - v.
+
+Where v lies on a kink of the projection (weak activity: s and z both on the boundary, not strictly complementary) the
+derivative is one element of the generalised Jacobian, always the same: **the constraint counts as active**, as the
+derivative of ``relu`` at 0 is 0. A spectral value within ``weak`` of zero counts as zero.
+
+Reference: Moreau, Décomposition orthogonale d'un espace hilbertien selon deux cônes mutuellement polaires, 1962;
+Ali, Wong and Kolter, A semismooth Newton method for fast, generic convex programming, 2017.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+
+class Cone(ABC):
+    """A closed convex cone in R^dim; compares equal to another with the same kind and parameter."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """The number of rows one cone of this kind takes."""
+
+    @abstractmethod
+    def project(self, v: Tensor) -> Tensor:
+        """The nearest point of the cone to v (*batch, dim); finite v only."""
+
+    @abstractmethod
+    def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
+        """D proj_K(v), symmetric with 0 <= D <= I, (*batch, dim, dim); exactly I inside the cone.
+
+        ``weak`` (*batch): the distance from a kink below which v counts as lying on it, on the active side.
+        """

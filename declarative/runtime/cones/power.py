@@ -1,0 +1,128 @@
+"""The power cone {(x, y, z): x^alpha y^(1 - alpha) >= |z|, x >= 0, y >= 0} with 0 < alpha < 1.
+
+The projection p of v is v inside the cone, 0 inside the polar cone, (max(x, 0), max(y, 0), 0) where z = 0, and
+otherwise lies on the surface. With rho = |p_z| and lam = |z| - rho > 0 its stationarity conditions are
+
+    p_x (p_x - x) = alpha lam rho,      p_y (p_y - y) = (1 - alpha) lam rho,
+
+two quadratics with p_x, p_y > 0, which leave one scalar equation in rho on (0, |z|):
+
+    h(rho) = log rho - alpha log p_x - (1 - alpha) log p_y = 0, whose only root this is.
+
+Derivative: phi(p) = |p_z| - p_x^alpha p_y^(1 - alpha), v - p = lam grad phi and the Hessian of phi has rank one:
+H = alpha (1 - alpha) rho nn', n = (1/p_x, -1/p_y, 0), so that, as for the exponential cone,
+
+    W = I - nn' k / (1 + k n'n),  k = lam alpha (1 - alpha) rho,      D = W - W g (W g)' / (g'W g),
+
+    g = grad phi = (-alpha rho / p_x, -(1 - alpha) rho / p_y, sign z).
+
+Reference: Hien, Differential properties of Euclidean projection onto power cone, Math. Methods Oper. Res. 82, 2015.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from declarative.runtime.cones.base import Cone
+from declarative.runtime.cones.root import increasing_root
+
+
+@dataclass(frozen=True)
+class Power(Cone):
+    """{(x, y, z): x^alpha y^(1 - alpha) >= |z|, x, y >= 0}."""
+
+    alpha: float
+
+    @property
+    def dim(self) -> int:
+        return 3
+
+    def project(self, v: Tensor) -> Tensor:
+        inside, polar, flat = self._contains(v), self._polar_contains(v), v[..., 2] == 0
+        p = self._surface(v, ~(inside | polar | flat))
+        on_flat = torch.cat([v[..., :2].clamp_min(0), torch.zeros_like(v[..., 2:])], -1)
+        outside = torch.where(flat[..., None], on_flat, p)
+        return torch.where(inside[..., None], v, torch.where(polar[..., None], 0, outside))
+
+    def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
+        eye = torch.eye(3, dtype=v.dtype, device=v.device)
+        inside = self._contains(v) & (self._depth(v) > weak)
+        vanishing = torch.linalg.vector_norm(self.project(v), dim=-1) <= weak
+        flat = v[..., 2] == 0
+        surface = self._surface_derivative(v, ~(inside | vanishing | flat))
+        outside = torch.where(flat[..., None, None], self._flat_derivative(v), surface)
+        return torch.where(inside[..., None, None], eye, torch.where(vanishing[..., None, None], 0, outside))
+
+    def _mean(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.clamp_min(0) ** self.alpha * y.clamp_min(0) ** (1 - self.alpha)
+
+    def _contains(self, v: Tensor) -> Tensor:
+        x, y, z = v.unbind(-1)
+        return (x >= 0) & (y >= 0) & (self._mean(x, y) >= z.abs())
+
+    def _polar_contains(self, v: Tensor) -> Tensor:
+        """-v in K* = {(u, v, w): (u/alpha)^alpha (v/(1 - alpha))^(1 - alpha) >= |w|, u, v >= 0}."""
+        x, y, z = v.unbind(-1)
+        return (x <= 0) & (y <= 0) & (self._mean(-x / self.alpha, -y / (1 - self.alpha)) >= z.abs())
+
+    def _depth(self, v: Tensor) -> Tensor:
+        """Distance of a point of the cone from its boundary, to first order."""
+        x, y, z = v.unbind(-1)
+        mean, tiny = self._mean(x, y), torch.finfo(v.dtype).tiny
+        slope = torch.stack(
+            [self.alpha * mean / x.clamp_min(tiny), (1 - self.alpha) * mean / y.clamp_min(tiny), torch.ones_like(z)], -1
+        )
+        return torch.minimum((mean - z.abs()) / torch.linalg.vector_norm(slope, dim=-1), torch.minimum(x, y))
+
+    def _surface(self, v: Tensor, wanted: Tensor) -> Tensor:
+        """The projection onto the curved surface; meaningless (but finite) where not ``wanted``."""
+        example = torch.tensor([0.0, 0.0, 1.0], dtype=v.dtype, device=v.device)
+        x, y, z = torch.where(wanted[..., None], v, example).unbind(-1)
+        size, alpha = z.abs(), self.alpha
+
+        def legs(rho: Tensor) -> tuple[Tensor, Tensor]:
+            product = rho * (size - rho)
+            return _positive_root(x, alpha * product), _positive_root(y, (1 - alpha) * product)
+
+        def h(rho: Tensor) -> tuple[Tensor, Tensor]:
+            p_x, p_y = legs(rho)
+            change = size - 2 * rho
+            slope = 1 / rho - change * (alpha**2 / (p_x * (2 * p_x - x)) + (1 - alpha) ** 2 / (p_y * (2 * p_y - y)))
+            return rho.log() - alpha * p_x.log() - (1 - alpha) * p_y.log(), slope
+
+        rho = increasing_root(h, size * 1e-30, size)
+        return torch.stack([*legs(rho), z.sign() * rho], -1)
+
+    def _surface_derivative(self, v: Tensor, wanted: Tensor) -> Tensor:
+        p_x, p_y, p_z = self._surface(v, wanted).unbind(-1)
+        alpha, rho = self.alpha, p_z.abs()
+        z = torch.where(wanted, v[..., 2], 1)
+        k = (z.abs() - rho).clamp_min(0) * alpha * (1 - alpha) * rho
+        # n and k rescaled by p_x p_y, which stays finite where a leg nearly vanishes.
+        n = torch.stack([p_y, -p_x, torch.zeros_like(p_x)], -1)
+        norm = (p_x * p_y) ** 2 + k * (p_x * p_x + p_y * p_y)
+        weight = k / norm.clamp_min(torch.finfo(v.dtype).tiny)
+        g = torch.stack([-alpha * rho / p_x, -(1 - alpha) * rho / p_y, z.sign()], -1)
+        eye = torch.eye(3, dtype=v.dtype, device=v.device)
+        W = eye - weight[..., None, None] * n[..., :, None] * n[..., None, :]
+        Wg = (W @ g[..., None])[..., 0]
+        return W - Wg[..., :, None] * Wg[..., None, :] / (g * Wg).sum(-1)[..., None, None]
+
+    def _flat_derivative(self, v: Tensor) -> Tensor:
+        """At z = 0 outside both cones: one of x, y is positive, and the other decides how far z is followed."""
+        x, y, _ = v.unbind(-1)
+        # With the exponent of the leg that vanishes below one half all of z is followed, above it nothing.
+        steep = x > 0 if self.alpha > 0.5 else x <= 0
+        kept, lost = torch.maximum(x, y).clamp_min(torch.finfo(v.dtype).tiny), -torch.minimum(x, y)
+        along = kept / (kept + 2 * lost) if self.alpha == 0.5 else steep.to(v.dtype)
+        return torch.diag_embed(torch.stack([(x > 0).to(v.dtype), (y > 0).to(v.dtype), along], -1))
+
+
+def _positive_root(x: Tensor, product: Tensor) -> Tensor:
+    """The positive p with p (p - x) = product >= 0, without cancellation."""
+    root = (x * x + 4 * product).sqrt()
+    tiny = torch.finfo(x.dtype).tiny
+    return torch.where(x >= 0, (x + root) / 2, 2 * product / (root - x).clamp_min(tiny)).clamp_min(tiny)

@@ -1,0 +1,57 @@
+"""The second-order cone {(t, u): ||u|| <= t}, self-dual.
+
+With r = ||u|| and the direction e = u / r, v = (t, u) has the spectral values t + r and t - r and
+
+    proj(v) = v                          t - r >= 0
+              0                          t + r <= 0
+              (t + r)/2 (1, e)           otherwise
+
+    D = I,   0,   and otherwise   1/2 [ 1   e'                       ]
+                                      [ e   (1 + t/r) I - (t/r) ee'  ].
+
+Reference: Alizadeh and Goldfarb, Second-order cone programming, Math. Program. 95, 2003.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from declarative.runtime.cones.base import Cone
+
+
+@dataclass(frozen=True)
+class SecondOrder(Cone):
+    """{(t, u) in R x R^(size - 1): ||u|| <= t}."""
+
+    size: int
+
+    @property
+    def dim(self) -> int:
+        return self.size
+
+    def project(self, v: Tensor) -> Tensor:
+        t, r, e = _polar(v)
+        boundary = ((t + r) / 2)[..., None] * torch.cat([torch.ones_like(t)[..., None], e], -1)
+        inside, outside = (t >= r)[..., None], (t <= -r)[..., None]
+        return torch.where(inside, v, torch.where(outside, 0, boundary))
+
+    def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
+        t, r, e = _polar(v)
+        eye = torch.eye(self.size, dtype=v.dtype, device=v.device)
+        ratio = (t / torch.where(r > 0, r, 1))[..., None, None]
+        corner = torch.ones_like(ratio)
+        tail = (1 + ratio) * eye[1:, 1:] - ratio * e[..., :, None] * e[..., None, :]
+        head = torch.cat([corner, e[..., None, :]], -1)
+        boundary = torch.cat([head, torch.cat([e[..., :, None], tail], -1)], -2) / 2
+        inside, outside = (t - r > weak)[..., None, None], (t + r <= weak)[..., None, None]
+        return torch.where(inside, eye, torch.where(outside, 0, boundary))
+
+
+def _polar(v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """t, r = ||u|| and the unit vector e = u / r (zero where u is)."""
+    t, u = v[..., 0], v[..., 1:]
+    r = torch.linalg.vector_norm(u, dim=-1)
+    return t, r, u / torch.where(r > 0, r, 1)[..., None]
