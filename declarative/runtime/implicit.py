@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from declarative.runtime.errors import SolveError
 from declarative.runtime.problem import Adjoint, Point, Problem, Solved, Solver
@@ -109,6 +110,9 @@ class _Solution(torch.autograd.Function):
         """dw = -(dF/dw)^-1 dF/dtheta dtheta, as the transpose of the pullback, which is linear in its cotangent."""
         *rest, status = ctx.saved_tensors
         tensors, point = tuple(rest[: ctx.count]), tuple(rest[ctx.count :])
+        # What is saved still carries this level's tangents; pushing those forward again would be wasted or refused.
+        tensors = tuple(forward_ad.unpack_dual(t, level=0).primal for t in tensors)
+        point = tuple(forward_ad.unpack_dual(p, level=0).primal for p in point)
         given = {i: t for i, t in enumerate(tangents[4:]) if t is not None}
 
         def pull_back(*bar: Tensor) -> tuple[Tensor, ...]:
@@ -152,11 +156,6 @@ def _pull_back(
     if some_failed:
         point = tuple(_replaced(~ok, p, 1) for p in point)
         bar = tuple(torch.where(ok[..., None], b, 0) for b in bar)
-    if torch.is_grad_enabled() and not adjoint.differentiable:
-        raise NotImplementedError(
-            f"{type(problem).__name__}: second derivatives are not available; differentiate once, or take "
-            "`create_graph=True` away. A problem that lowers to a quadratic program has derivatives of every order"
-        )
     u = adjoint.solve(settled(tensors), point, bar)
     if some_failed:
         u = tuple(torch.where(ok[..., None], x, 0) for x in u)

@@ -84,7 +84,11 @@ class Adjoint(ABC):
     @property
     @abstractmethod
     def differentiable(self) -> bool:
-        """Whether ``solve`` can be differentiated again."""
+        """Whether ``solve`` can be differentiated in the data and the point.
+
+        Where not, its backward raises `NotImplementedError`: gradient mode does not tell a first derivative from the
+        inner of two, since torch.func keeps it on throughout.
+        """
 
     def residual(self, problem: Problem, point: Point, cotangent: Point, u: Point) -> Tensor:
         """Largest entry of (dF/dw)' u - cotangent per instance, relative to the cotangent; (*batch)."""
