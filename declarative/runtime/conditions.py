@@ -48,9 +48,12 @@ def rank_and_curvature(hessian: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rank of the active rows, and the smallest eigenvalue of the Hessian on their null space; both (*batch).
 
     ``hessian`` (*batch, n, n), symmetric; ``rows`` (*batch, r, n), the gradients of the constraints with zeros in place
-    of the inactive ones. The curvature is +inf where the null space is zero.
+    of the inactive ones. The curvature is +inf where the null space is zero. Instances that are not finite have rank 0
+    and curvature NaN.
     """
     n = hessian.shape[-1]
+    finite = hessian.isfinite().all(-1).all(-1) & rows.isfinite().all(-1).all(-1)
+    hessian, rows = (torch.where(finite[..., None, None], t, 0) for t in (hessian, rows))
     norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     rows = torch.where(norms > 0, rows / norms, 0)
     _, singular, basis = torch.linalg.svd(_at_least_square(rows))
@@ -64,16 +67,19 @@ def rank_and_curvature(hessian: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     if n == 0:
         return rank, torch.full_like(above, torch.inf)
     smallest = torch.linalg.eigvalsh((restricted + restricted.mT) / 2)[..., 0]
-    return rank, torch.where(rank == n, torch.inf, smallest)
+    smallest = torch.where(rank == n, torch.inf, smallest)
+    return rank, torch.where(finite, smallest, torch.nan)
 
 
 def condition_number(matrix: Tensor) -> Tensor:
-    """Largest over smallest singular value, (*batch); one for an empty matrix, +inf where singular to rounding."""
+    """Largest over smallest singular value, (*batch); one if empty, +inf if singular to rounding, NaN if not finite."""
     if matrix.shape[-1] == 0:
         return matrix.new_ones(matrix.shape[:-2])
-    singular = torch.linalg.svdvals(matrix)
+    finite = matrix.isfinite().all(-1).all(-1)
+    singular = torch.linalg.svdvals(torch.where(finite[..., None, None], matrix, 0))
     floor = matrix.shape[-1] * torch.finfo(matrix.dtype).eps * singular[..., 0]
-    return torch.where(singular[..., -1] > floor, singular[..., 0] / singular[..., -1], torch.inf)
+    condition = torch.where(singular[..., -1] > floor, singular[..., 0] / singular[..., -1], torch.inf)
+    return torch.where(finite, condition, torch.nan)
 
 
 def smallest_margin(multiplier: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:

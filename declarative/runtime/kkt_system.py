@@ -31,6 +31,8 @@ def solve_active_system(problem: DenseQP, active: ActiveSet, right: QPPoint) -> 
     Where the rows are dependent or x is not unique, the least-norm solution. Differentiable to any order in the data of
     the problem and in ``right``.
     """
+    if problem.G is None and problem.lower is None and problem.upper is None:
+        return _solve_without_inequalities(problem, right)
     held = active.bounds
     start = torch.where(held, right.bounds, 0)
     rest = right.x - problem.curvature_times(start)
@@ -57,6 +59,20 @@ def solve_active_system(problem: DenseQP, active: ActiveSet, right: QPPoint) -> 
     if problem.G is not None:
         force = force - matvec(problem.G.mT, multipliers)
     return QPPoint(x, eq, multipliers, torch.where(held, force, 0))
+
+
+def _solve_without_inequalities(problem: DenseQP, right: QPPoint) -> QPPoint:
+    """The same where every instance has the same rows: data that the batch shares is factored once for all of it."""
+    matrix = (problem.P + problem.P.mT) / 2
+    if problem.A is not None:
+        batch = torch.broadcast_shapes(matrix.shape[:-2], problem.A.shape[:-2])  # type: ignore[no-untyped-call]
+        A = problem.A.expand(*batch, problem.p, problem.n)
+        corner = A.new_zeros(*batch, problem.p, problem.p)
+        matrix = matrix.expand(*batch, problem.n, problem.n)
+        matrix = torch.cat([torch.cat([matrix, A.mT], -1), torch.cat([A, corner], -1)], -2)
+    solution = linear_solve(matrix, torch.cat([right.x, right.eq], -1), symmetric=True)
+    x, eq = solution.split([problem.n, problem.p], -1)  # type: ignore[no-untyped-call]
+    return QPPoint(x, eq, torch.zeros_like(right.ineq), torch.zeros_like(right.bounds))
 
 
 def _selection(mask: Tensor) -> Tensor:

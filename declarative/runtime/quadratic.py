@@ -216,7 +216,8 @@ class DenseQP(Problem):
     def conditions(self, point: Point) -> Conditions:
         """The conditions of the implicit function theorem at a solution.
 
-        Rows are numbered Gx <= h first (0 to m - 1), then the lower bounds (m to m + n - 1), then the upper ones.
+        Rows are numbered Gx <= h first (0 to m - 1), then the lower bounds (m to m + n - 1), then the upper ones. An
+        instance whose point is NaN has NaN for margins.
         """
         with torch.no_grad():
             return _conditions(self, QPPoint(*(t.detach() for t in point)))
@@ -252,16 +253,21 @@ def _conditions(problem: DenseQP, point: QPPoint) -> Conditions:
     x, _, ineq, bounds = point
     active, batch, n = problem.active_set(point), x.shape[:-1], problem.n
     hessian = ((problem.P + problem.P.mT) / 2).expand(*batch, n, n)
+    solved = torch.cat(point, -1).isfinite().all(-1)
+    hessian = torch.where(solved[..., None, None], hessian, torch.nan)
     rows, multipliers, slacks = [torch.diag_embed(active.bounds.to(x.dtype))], [ineq], []
     if problem.A is not None:
         rows.append(problem.A.expand(*batch, *problem.A.shape[-2:]))
     if problem.G is not None and problem.h is not None:
         rows.append(torch.where(active.ineq[..., None], problem.G, 0))
         slacks.append(problem.h - matvec(problem.G, x))
+    fixed = torch.zeros_like(x, dtype=torch.bool)
+    if problem.lower is not None and problem.upper is not None:
+        fixed = (problem.lower == problem.upper).expand_as(x)
     for bound, sign in ((problem.lower, -1), (problem.upper, 1)):
-        if bound is not None:
+        if bound is not None:  # a fixed variable is an equality: its multiplier may have either sign
             multipliers.append((sign * bounds).clamp_min(0))
-            slacks.append(sign * (bound - x))
+            slacks.append(torch.where(fixed, torch.inf, sign * (bound - x)))
         else:
             multipliers.append(torch.zeros_like(x))
             slacks.append(torch.full_like(x, torch.inf))

@@ -282,3 +282,49 @@ def test_conditions_name_what_fails() -> None:
     assert float(flat.conditions(solution(flat)).second_order) == 0.0
     vertex = DenseQP(P=torch.zeros(2, 2).double(), q=one * torch.tensor([1.0, 2]), lower=0 * one)
     assert float(vertex.conditions(solution(vertex)).second_order) == float("inf")
+
+
+def test_conditions_of_failed_and_fixed_instances() -> None:
+    """A NaN instance spoils no other, and a fixed variable is an equality, not a weakly active pair of bounds."""
+    lower = torch.tensor([0.5, -1], dtype=torch.float64)
+    q = torch.tensor([[torch.nan, 1.0], [0, 5], [0, 5]], dtype=torch.float64)
+    problem = DenseQP(P=torch.eye(2).double(), q=q, lower=lower, upper=torch.tensor([0.5, 3], dtype=torch.float64))
+    found = problem.conditions(solution(problem, "nan"))
+    for margin in (found.second_order, found.complementarity, found.adjoint_condition, found.kkt_residual):
+        assert margin.isnan().tolist() == [True, False, False]
+    assert found.licq_rank.tolist() == [0, 2, 2]
+    torch.testing.assert_close(found.complementarity[1:], torch.tensor([4.0, 4.0]).double())
+    assert found.complementarity_row[1:].tolist() == [1, 1]
+
+
+def test_gradients_in_float32_and_of_an_empty_batch() -> None:
+    double = data((8,), seed=9)
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        leaves = {k: v.float().to(dtype).requires_grad_() for k, v in double.items()}
+        gradients.append(torch.autograd.grad(solution(DenseQP(**leaves)).x.pow(2).sum(), list(leaves.values())))
+    for single, exact in zip(*gradients, strict=True):
+        assert single.dtype == torch.float32
+        torch.testing.assert_close(single, exact.float(), rtol=1e-4, atol=1e-5 * float(exact.abs().max()))
+    q = torch.zeros(0, 5, dtype=torch.float64, requires_grad=True)
+    P = double["P"][0].clone().requires_grad_()
+    gradients = [torch.autograd.grad(solution(DenseQP(P=P, q=q, lower=double["lower"][0])).x.sum(), (P, q))]
+    assert torch.equal(gradients[0][0], torch.zeros_like(P))
+    assert gradients[0][1].shape == (0, 5)
+
+
+def test_shared_matrices_without_inequalities() -> None:
+    """The closed form of an equality-constrained program, P and A without batch dimensions; gradients are sums."""
+    tensors = {k: v for k, v in data((6,), seed=10).items() if k in "PqAb"}
+    tensors["P"], tensors["A"] = tensors["P"][0], tensors["A"][0]
+    leaves = [v.clone().requires_grad_() for v in tensors.values()]
+    point = solution(DenseQP(**dict(zip("PqAb", leaves, strict=True))))
+    P, q, A, b = leaves
+    kkt = torch.cat([torch.cat([(P + P.T) / 2, A.T], 1), torch.cat([A, torch.zeros(2, 2).double()], 1)], 0)
+    exact = torch.cat([-q, b], -1) @ torch.linalg.inv(kkt)
+    torch.testing.assert_close(torch.cat([point.x, point.eq], -1), exact)
+    expected = torch.autograd.grad(exact.pow(2).sum(), leaves)
+    for got, want in zip(
+        torch.autograd.grad((point.x.pow(2).sum() + point.eq.pow(2).sum()), leaves), expected, strict=True
+    ):
+        torch.testing.assert_close(got, want)
