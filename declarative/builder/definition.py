@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, final
@@ -109,6 +110,10 @@ class LayerDefinition:
     @cached_property
     def program(self) -> Program:
         """The program, verified; raises `DiagnosticError` with everything that is wrong with it."""
+        return self.build()
+
+    def build(self, sizes: Mapping[str, int] | None = None) -> Program:
+        """The program with some dimensions fixed, in place of their defaults; raises as `program` does."""
         if self.objective is None:
             raise failure(
                 "E108",
@@ -119,20 +124,24 @@ class LayerDefinition:
         errors = self._unknown_duals()
         if errors:
             raise DiagnosticError(errors)
-        program = self._assembled(self.objective)
+        program = self._assembled(self.objective, sizes or {})
         errors = [found for found in verify(program) if found.severity == "error"]
         if errors:
             raise DiagnosticError(errors)
         return program
 
-    def _assembled(self, objective: Objective) -> Program:
+    def _assembled(self, objective: Objective, sizes: Mapping[str, int]) -> Program:
         declared = sorted(self.scope.values(), key=lambda declaration: declaration.order)
         nodes = [declaration.node for declaration in declared]
         variables = tuple(node for node in nodes if isinstance(node, Variable))
         return Program(
             name=self.name,
             doc=self.doc,
-            dimensions=tuple(node for node in nodes if isinstance(node, Dimension)),
+            dimensions=tuple(
+                replace(node, default=sizes.get(node.name, node.default))
+                for node in nodes
+                if isinstance(node, Dimension)
+            ),
             parameters=tuple(node for node in nodes if isinstance(node, Parameter)),
             variables=variables,
             starts=tuple((d.node.name, d.start) for d in declared if d.start is not None),

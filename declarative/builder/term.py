@@ -185,8 +185,14 @@ def apply(name: str, *values: Any) -> Term:
         return Term(call(name, *(term.expression for term in terms), at=at), scope)
     except AtomError as error:
         culprits = terms if error.argument is None else [terms[error.argument]]
-        raise failure("E203", error.message, at=_place(culprits, error, at), label=error.label,
-             secondary=_declared([c.expression for c in culprits], scope), help=_in_python(error.help))  # fmt: skip
+        raise failure(
+            "E203",
+            error.message,
+            at=_place(culprits, error, at),
+            label=error.label,
+            secondary=_declared([term.expression for term in culprits], scope),
+            help=_in_python(error.help),
+        ) from None
 
 
 def _place(culprits: list[Term], error: AtomError, whole: Span | None) -> Span | None:

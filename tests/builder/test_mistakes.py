@@ -1,0 +1,109 @@
+"""What is wrong in a program built in Python is told at the user's own expression, with the text to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import declarative.builder as dl
+from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
+
+n, m = dl.dims("n", "m")
+A = dl.param("A", m, n)
+b, c = dl.param("b", m), dl.param("c", n)
+x, X = dl.var("x", n), dl.var("X", n, n)
+module = dl.extern("module", z=n, returns=("y", m))
+
+
+def only(build: Callable[[], object]) -> Diagnostic:
+    """The one diagnostic of what a builder raises."""
+    with pytest.raises(DiagnosticError) as caught:
+        build()
+    (diagnostic,) = caught.value.diagnostics
+    return diagnostic
+
+
+MISTAKES = {
+    "transpose": (lambda: x + A @ b, "E203", "A @ b", "transpose the matrix: A.T @ b"),
+    "outer": (lambda: x @ c.T, "E203", "x @ c.T", "for the matrix of all products: dl.outer(x, c)"),
+    "shapes": (lambda: 2 * (x + b), "E203", "x + b", None),
+    "count": (lambda: dl.norm1(x, c), "E203", "dl.norm1(x, c)", "write norm1(x)"),
+    "argument": (lambda: dl.trace(X[0] + 1), "E203", "X[0] + 1", None),
+    "chain": (lambda: 0 <= x <= 1, "E110", "0 <= x <= 1", "dl.between(low, x, high)"),
+    "strict": (lambda: x < 1, "E105", "x < 1", "write `<=`"),
+    "unequal": (lambda: x != 1, "E105", "x != 1", None),
+    "truth": (lambda: bool(x), "E212", "bool(x)", None),
+    "loop": (lambda: list(x), "E212", "list(x)", "dl.total(lambda t: ..., t=(a, b))"),
+    "subscripts": (lambda: x[0, 1], "E209", "x[0, 1]", None),
+    "beyond": (lambda: x[n], "E208", "x[n]", None),
+    "reaches": (lambda: dl.total(lambda t: x[t + 1], t=(0, n - 1)), "E208", "x[t + 1]", None),
+    "negative": (lambda: dl.total(lambda t: x[t - 2], t=(1, n - 1)), "E208", "x[t - 2]", None),
+    "step": (lambda: x[::2], "E206", "x[::2]", None),
+    "empty range": (lambda: dl.total(lambda t: x[t], t=(3, 2)), "E208", "dl.total(lambda t: x[t], t=(3, 2))", None),
+    "taken index": (lambda: dl.total(lambda n: x[n], n=(0, 1)), "E202", "dl.total(lambda n: x[n], n=(0, 1))", None),
+    "size": (lambda: dl.var("w", "n / 2"), "E206", 'dl.var("w", "n / 2")', None),
+    "rank": (lambda: dl.var("w", 2, 3, 4), "E213", 'dl.var("w", 2, 3, 4)', None),
+    "name": (lambda: dl.var("for"), "E205", 'dl.var("for")', "choose another name, for instance for_"),
+    "value": (lambda: dl.param("p", 2, constant=[1, 2, 3]), "E211", 'dl.param("p", 2, constant=[1, 2, 3])', None),
+    "number": (lambda: x + "c", "E211", 'x + "c"', None),
+    "inputs": (lambda: module(x, x), "E212", "module(x, x)", None),
+    "input shape": (lambda: module(b), "E203", "module(b)", None),
+    "declared twice": (lambda: x + dl.var("x", m)[0], "E202", 'dl.var("x", m)', "rename one of them"),
+    "no name": (lambda: dl.layer("f").output(x + 1), "E501", 'dl.layer("f").output(x + 1)', ".output(result=...)"),
+    "no comparison": (lambda: dl.layer("f").subject_to(a=True), "E110", 'dl.layer("f").subject_to(a=True)', None),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_told_at_the_expression(mistake: str) -> None:
+    build, code, text, help = MISTAKES[mistake]
+    found = only(build)
+    assert found.code == code
+    assert found.primary is not None
+    assert found.primary.span.text == text
+    assert found.primary.span.source.name.endswith("test_mistakes.py")
+    if help is not None:
+        assert found.help == help
+
+
+def test_a_misfit_points_at_the_declarations() -> None:
+    found = only(lambda: A @ b)
+    assert found.message == "`@` needs equal inner sizes, but (m, n) meets (m,)"
+    assert found.primary.text == "n is not m"
+    assert [(label.span.text, label.text) for label in found.secondary] == [
+        ('dl.param("A", m, n)', "A is (m, n)"),
+        ('dl.param("b", m)', "b is (m,)"),
+    ]
+
+
+def test_curvature_is_told_at_the_sub_expression() -> None:
+    found = only(lambda: dl.layer("f").minimize(dl.sum(dl.sqrt(x)) + c @ x).program)
+    assert found.code == "E301"
+    assert found.primary.span.text in ("dl.sum(dl.sqrt(x)) + c @ x", "dl.sum(dl.sqrt(x))", "dl.sqrt(x)")
+
+
+def test_a_dual_of_no_constraint() -> None:
+    layer = dl.layer("f").minimize(dl.sum_squares(x - c)).subject_to(simplex=dl.sum(x) == 1)
+    found = only(lambda: layer.output(x, price=dl.dual("budget")).program)
+    assert (found.code, found.help) == ("E503", "the named constraints are simplex")
+
+
+def test_two_constraints_of_one_name() -> None:
+    layer = dl.layer("f").minimize(dl.sum_squares(x - c)).subject_to(box=x <= 1)
+    found = only(lambda: layer.subject_to(box=x >= 0))
+    assert (found.code, found.primary.span.text) == ("E202", "x >= 0")
+    assert [label.span.text for label in found.secondary] == ["x <= 1"]
+
+
+def test_columns_are_characters_not_bytes() -> None:
+    found = only(lambda: ("ä → ö", A @ b)[1])
+    assert found.primary.span.text == "A @ b"
+
+
+def test_a_layer_without_objective() -> None:
+    assert only(lambda: dl.layer("f").output(x).program).code == "E108"
+
+
+def test_a_second_objective() -> None:
+    assert only(lambda: dl.layer("f").minimize(dl.sum(x)).maximize(dl.sum(x))).code == "E108"
