@@ -177,7 +177,7 @@ def _row(marks: list[_Mark], paint: _Paint) -> str:
 
 
 def _expand(line: str) -> tuple[str, list[int]]:
-    """A source line with tabs expanded and unprintables visible, and the display column of every character and the end."""
+    """A source line as shown, tabs expanded, and the display column of every character and of the end."""
     text, column, columns = "", 0, []
     for character in line:
         columns.append(column)
@@ -195,7 +195,12 @@ def _width(character: str) -> int:
 
 def _visible(text: str) -> str:
     """The text without control characters, which would move the cursor or hide what follows."""
-    return "".join(c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cs") else "\N{REPLACEMENT CHARACTER}" for c in text.replace("\r", ""))  # fmt: skip
+    return "".join(map(_printable, text.replace("\r", "")))
+
+
+def _printable(character: str) -> str:
+    hidden = unicodedata.category(character) in ("Cc", "Cs") and character != "\n"
+    return "\N{REPLACEMENT CHARACTER}" if hidden else character
 
 
 def _clip(text: str, marks: list[_Mark]) -> tuple[str, list[_Mark]]:

@@ -15,7 +15,8 @@ from declarative.ir.verify import verify
 def parse_program(text: str, name: str = "<text>", sizes: Mapping[str, int] | None = None) -> Program:
     """The program that a text declares.
 
-    ``name`` is what diagnostics call the text. ``sizes`` fixes dims, as ``--dim n=10`` does, in place of their defaults.
+    ``name`` is what diagnostics call the text. ``sizes`` fixes dims in place of their defaults, as
+    ``--dim n=10`` does.
     Raises `DiagnosticError` with every error of the first stage that finds one.
     """
     program, diagnostics = analyse(text, name, sizes)

@@ -61,9 +61,8 @@ def _dimension(item: syntax.DimensionItem, scope: Scope, fixed: Mapping[str, int
     if item.default is not None:
         value = item.default.value
         if value != int(value) or value < 1:
-            scope.report(
-                "E206", f"the size of a dim must be a whole number from 1, not {item.default.span.text}", item.default.span
-            )  # fmt: skip
+            at = item.default.span
+            scope.report("E206", f"the size of a dim must be a whole number from 1, not {at.text}", at)
         else:
             default = int(value)
     scope.declare(item.name, Entry("dim", item.name.span))
@@ -131,8 +130,9 @@ def _inline(
     name = node.name.text
     if node.kind == "var":
         scope.report(
-            "E211", "a var has no value: it is solved for", written.span, help=f"a starting point is written: var {name} from"
-            f" {written.span.text}; a fixed value: param {name} constant = {written.span.text}",
+            "E211", "a var has no value: it is solved for", written.span,
+            help=f"for a start: var {name} from {written.span.text}; for a fixed value:"
+            f" param {name} constant = {written.span.text}",
         )  # fmt: skip
         return None
     if "constant" not in bindings:

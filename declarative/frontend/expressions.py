@@ -196,8 +196,8 @@ def _binary(node: syntax.Binary, scope: Scope, indices: Indices) -> Expression |
         if left is not None and right is not None and left.rank == right.rank == 1:
             first = node.left.operand if isinstance(node.left, syntax.Transposition) else node.left
             scope.report(
-                "E203", "`@` of two vectors is their inner product, and `'` of a vector is the vector itself", node.span,
-                secondary=_declarations((left, right), scope),
+                "E203", "`@` of two vectors is their inner product, and `'` of a vector is the vector itself",
+                node.span, secondary=_declarations((left, right), scope),
                 help=f"for the matrix of all products: outer({first.span.text}, {node.right.operand.span.text})",
             )  # fmt: skip
             return None
@@ -211,7 +211,8 @@ def _application(node: syntax.Application, scope: Scope, indices: Indices) -> Ex
         scope.used.add(name)
         if isinstance(entry.value, Extern):
             return _extern_call(entry.value, node, scope, indices)
-        args = [expression(argument, scope, indices) for argument in node.arguments]
+        for argument in node.arguments:
+            expression(argument, scope, indices)
         if entry.kind != "extern":
             what = f"`{name}` is a {WORDS[entry.kind]}, not a function"
             inside = ", ".join(argument.span.text for argument in node.arguments)
@@ -257,8 +258,8 @@ def _extern_call(extern: Extern, node: syntax.Application, scope: Scope, indices
     for arg, (name, shape) in zip(given, extern.inputs, strict=True):
         if arg.shape != shape:
             scope.report(
-                "E203", f"`{extern.name}` takes {show(shape)} as `{name}`, not {show(arg.shape)}", arg.span or node.span,
-                f"this is {show(arg.shape)}", secondary=declared,
+                "E203", f"`{extern.name}` takes {show(shape)} as `{name}`, not {show(arg.shape)}",
+                arg.span or node.span, f"this is {show(arg.shape)}", secondary=declared,
             )  # fmt: skip
             return None
     return ExternCall(extern, given, at=node.span)

@@ -54,3 +54,51 @@ RELATIONS = {
     "!=": ("E105", "`!=` is not a constraint that a solver can keep: it leaves the feasible set open", None),
 }
 """Relation that parses and is refused -> (code, why, what to write)."""
+
+STATEMENTS = {
+    "variable": "var", "variables": "var", "parameter": "param", "parameters": "param", "params": "param",
+    "data": "param", "input": "param", "inputs": "param", "dimension": "dim", "dims": "dim", "size": "dim",
+    "set": "dim", "min": "minimize", "minimise": "minimize", "argmin": "minimize", "max": "maximize",
+    "maximise": "maximize", "argmax": "maximize", "constraints": "subject to", "such": "subject to", "st": "subject to", "s": "subject to",
+    "subject": "subject to", "with": "subject to", "where": "let", "define": "let", "def": "let", "module": "extern",
+    "external": "extern", "function": "extern", "return": "output", "returns": "output", "outputs": "output",
+    "set_option": "option", "options": "option", "find": "solve", "root": "solve", "problem": "layer", "model": "layer",
+    "const": "param NAME constant", "constant": "param NAME constant",
+}  # fmt: skip
+"""First words of statements elsewhere -> the keyword here."""
+
+CHARACTERS: dict[str, tuple[str, str | None]] = {
+    ";": ("statements end with the line, without `;`", "remove it"),
+    "{": ("there are no braces", "index a constraint with `for t in a..b` at its end, a sum inside its parentheses"),
+    "}": ("there are no braces", "remove it"),
+    "//": ("a comment begins with `#`, and division is `/`", "# ..."),
+    "%": ("a comment begins with `#`", "# ..."),
+    "!": ("there is no `!`", "an equation is `==`; unequal cannot be a constraint"),
+    "&": ("constraints are not joined with `&`", "write each on a line of its own"),
+    "|": ("constraints are not joined with `|`", "abs(x) is the absolute value; norm2(x) the norm"),
+    "~": ("there is no `~`", None),
+    "$": ("there is no `$`", "remove it"),
+    "?": ("there is no `?`", None),
+    "\\": ("a line is continued by ending it with an operator or a comma, without a backslash", "remove it"),
+    "`": ("there is no backquote", "a transpose is written with an apostrophe: A'"),
+    "≤": ("relations are plain ASCII", "<="),
+    "≥": ("relations are plain ASCII", ">="),
+    "≠": ("`≠` is not a constraint that a solver can keep", None),
+    "·": ("products are plain ASCII", "* for a multiple, @ for a product of matrices"),
+    "×": ("products are plain ASCII", "* for a multiple, @ for a product of matrices"),
+    "−": ("this is not the minus sign of the keyboard", "-"),
+    "–": ("this is not the minus sign of the keyboard", "-"),
+    "²": ("powers are plain ASCII", "x^2"),
+    "ᵀ": ("the transpose is plain ASCII", "A'"),
+    "′": ("the transpose is plain ASCII", "A'"),
+    "’": ("the transpose is plain ASCII", "A'"),
+    "“": ("a description stands in straight quotes", '"..."'),
+    "”": ("a description stands in straight quotes", '"..."'),
+    "∈": ("relations are plain ASCII", "in"),
+    "…": ("a range is written with two points", "0..n-1"),
+    "√": ("functions have names", "sqrt(x)"),
+    "∑": ("functions have names", "sum(x), or sum(x[t] for t in 0..T-1)"),
+    "⪰": ("the cone order is written with `in`", "X in psd"),
+    "≽": ("the cone order is written with `in`", "X in psd"),
+}
+"""Characters of other languages -> (what is wrong, what to write)."""

@@ -75,6 +75,11 @@ def open_brackets(text: str, end: int) -> list[Bracket]:
     return stack
 
 
+def starts_statement(line: str) -> bool:
+    """Whether a line begins as only a statement can: with a keyword, or a constraint's name and a colon."""
+    return _STATEMENT.match(line) is not None
+
+
 def statement_blocks(text: str) -> Iterator[tuple[int, int]]:
     """Stretches of whole lines, one per statement, that cover the text; a mistake in one leaves the others readable.
 
@@ -85,7 +90,7 @@ def statement_blocks(text: str) -> Iterator[tuple[int, int]]:
     continues = False
     for line in re.findall(r"[^\n]*\n|[^\n]+", text):
         code = re.sub(r"#[^\n]*", "", line).rstrip() if '"' not in line else line.rstrip()
-        if position > start and code and (_STATEMENT.match(line) or not (continues or depth > 0)):
+        if position > start and code and (starts_statement(line) or not (continues or depth > 0)):
             yield start, position
             start, depth = position, 0
         for bracket in brackets(line):

@@ -1,0 +1,95 @@
+"""Disciplined convex programming: a convex objective, convex constraints.
+
+minimize f needs f convex, maximize f needs f concave; ``a <= b`` needs a convex and b concave, ``a == b`` both affine,
+``X in psd`` X affine. Reference: Grant, Boyd and Ye, Disciplined convex programming, 2006.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from declarative.diagnostics.diagnostic import Diagnostic
+from declarative.diagnostics.span import Span
+from declarative.ir.convexity import Finding, culprit, quote, word
+from declarative.ir.curvature import Curvature
+from declarative.ir.expression import Call, Expression, ExternCall
+from declarative.ir.findings import finding, span_within
+from declarative.ir.program import Constraint, Program
+from declarative.ir.traverse import walk
+
+
+def is_convex_problem(program: Program) -> bool:
+    """Whether the program asks for a global solution, so that convexity is required."""
+    return program.objective.sense != "solve" and not program.objective.local
+
+
+def objective(program: Program) -> Iterator[Diagnostic]:
+    """The objective has the curvature that its sense needs."""
+    body, sense = program.objective.expression, program.objective.sense
+    if not is_convex_problem(program) or body is None or body.shape:
+        return
+    wanted = Curvature.CONCAVE if sense == "maximize" else Curvature.CONVEX
+    found = culprit(body, wanted)
+    if found is not None:
+        need = f"`{sense}` needs a {wanted.value} objective"
+        opposite = "minimize" if sense == "maximize" else "maximize"
+        notes = found.notes
+        if found.expression.curvature is -wanted and body.curvature is -wanted:
+            notes = (*notes, f"the whole objective is {word(body)}: `{opposite}` would be convex")
+        yield _diagnostic("E301", need, found, notes, program.objective.at)
+
+
+def constraints(program: Program) -> Iterator[Diagnostic]:
+    """Every side of every constraint has the curvature that its relation needs."""
+    if not is_convex_problem(program):
+        return
+    for constraint in program.constraints:
+        for term, wanted, side in _sides(constraint):
+            found = culprit(term, wanted)
+            if found is None:
+                continue
+            relation = "in psd" if constraint.relation == "psd" else constraint.relation
+            article = "an" if wanted is Curvature.AFFINE else "a"
+            need = f"`{relation}` needs {article} {wanted.value} {side}"
+            notes = found.notes
+            if constraint.relation == "==" and found.expression is term:
+                notes = (*notes, "an equation of a curved expression has a feasible set that is not convex")
+            yield _diagnostic("E302", need, found, notes, constraint.at)
+
+
+def _sides(constraint: Constraint) -> Iterator[tuple[Expression, Curvature, str]]:
+    """Each term with what it must be; the middle of a chain is on both sides, hence affine."""
+    terms = constraint.terms
+    if constraint.relation in ("==", "psd"):
+        names = ["left side", "right side"] if len(terms) == 2 else ["expression"] * len(terms)
+        yield from ((term, Curvature.AFFINE, name) for term, name in zip(terms, names, strict=True))
+        return
+    ordered = terms if constraint.relation == "<=" else terms[::-1]
+    smaller, larger = ("left", "right") if constraint.relation == "<=" else ("right", "left")
+    yield ordered[0], Curvature.CONVEX, f"{smaller} side"
+    yield from ((term, Curvature.AFFINE, "middle") for term in ordered[1:-1])
+    yield ordered[-1], Curvature.CONCAVE, f"{larger} side"
+
+
+def _diagnostic(code: str, need: str, found: Finding, notes: tuple[str, ...], at: Span | None) -> Diagnostic:
+    where = span_within(found.expression, at)
+    return finding(code, f"{need}, but {found.reason}", where, found.label, notes=notes, help=found.help)
+
+
+def foreign_functions(program: Program) -> Iterator[Diagnostic]:
+    """Functions without a curvature and externs may see variables under ``locally`` and ``solve`` only."""
+    if not is_convex_problem(program):
+        return
+    reported = {d.primary for rule in (objective, constraints) for d in rule(program)}
+    bodies = [program.objective.expression, *(term for c in program.constraints for term in c.terms)]
+    for body in bodies:
+        for node in walk(body) if body is not None else ():
+            if node.is_constant or any(p is not None and p.span == node.span for p in reported):
+                continue
+            if isinstance(node, ExternCall) or (isinstance(node, Call) and node.atom.local_only):
+                what = "an extern" if isinstance(node, ExternCall) else quote(node)
+                yield finding(
+                    "E303", f"{what} has no curvature, which a convex problem needs", node.span,
+                    "applied to a variable",
+                    help="write `minimize locally`, or apply it to parameters alone",
+                )  # fmt: skip
