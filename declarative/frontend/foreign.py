@@ -55,16 +55,24 @@ RELATIONS = {
 }
 """Relation that parses and is refused -> (code, why, what to write)."""
 
-STATEMENTS = {
-    "variable": "var", "variables": "var", "parameter": "param", "parameters": "param", "params": "param",
-    "data": "param", "input": "param", "inputs": "param", "dimension": "dim", "dims": "dim", "size": "dim",
-    "set": "dim", "min": "minimize", "minimise": "minimize", "argmin": "minimize", "max": "maximize",
-    "maximise": "maximize", "argmax": "maximize", "constraints": "subject to", "such": "subject to", "st": "subject to", "s": "subject to",
-    "subject": "subject to", "with": "subject to", "where": "let", "define": "let", "def": "let", "module": "extern",
-    "external": "extern", "function": "extern", "return": "output", "returns": "output", "outputs": "output",
-    "set_option": "option", "options": "option", "find": "solve", "root": "solve", "problem": "layer", "model": "layer",
-    "const": "param NAME constant", "constant": "param NAME constant",
-}  # fmt: skip
+ALIASES = {
+    "var": "variable variables",
+    "param": "parameter parameters params data input inputs",
+    "dim": "dimension dims size set",
+    "minimize": "min minimise argmin",
+    "maximize": "max maximise argmax",
+    "subject to": "constraints such st s subject with",
+    "let": "where define def",
+    "extern": "module external function",
+    "output": "return returns outputs",
+    "option": "set_option options",
+    "solve": "find root",
+    "layer": "problem model",
+    "param NAME constant": "const constant",
+}
+"""Keyword -> words that stand in its place in other languages."""
+
+STATEMENTS = {word: keyword for keyword, words in ALIASES.items() for word in words.split()}
 """First words of statements elsewhere -> the keyword here."""
 
 CHARACTERS: dict[str, tuple[str, str | None]] = {

@@ -126,15 +126,14 @@ def _dot(stop: Stop) -> Diagnostic:
 
 def _brackets(stop: Stop) -> Diagnostic | None:
     """A bracket that closes nothing, closes another kind, or is never closed."""
-    start = stop.block[0] if stop.token.type != "$END" else 0
-    opened = open_brackets(stop.text[start:], stop.start - start)
+    opened = open_brackets(stop.text, stop.start)
     text = str(stop.token)
     if text in CLOSING and not opened:
         return Diagnostic("E102", f"this `{text}` closes nothing", Label(stop.span), help="remove it")
     if not opened:
         return None
     last = opened[-1]
-    at = Span(stop.source, start + last.position, start + last.position + 1)
+    at = Span(stop.source, last.position, last.position + 1)
     if text in CLOSING and last.text != CLOSING[text]:
         return Diagnostic(
             "E102", f"`{text}` cannot close `{last.text}`", Label(stop.span, f"expected `{OPENING[last.text]}`"),

@@ -49,7 +49,7 @@ def parse(source: Source) -> tuple[syntax.File | None, list[Diagnostic]]:
             tree = parser().parse(text if text.endswith("\n") else text + "\n")
         except UnexpectedInput as error:
             found.append(explain(parser(), source, text, error))
-            start, end = _block_around(text, _position(error, text))
+            start, end = _block_around(text, _position(found[-1]))
             if len(found) == MAXIMUM_ERRORS or not text[start:end].strip():
                 return None, found
             text = text[:start] + "".join(c if c == "\n" else " " for c in text[start:end]) + text[end:]
@@ -113,6 +113,6 @@ def _block_around(text: str, position: int) -> tuple[int, int]:
     return last
 
 
-def _position(error: UnexpectedInput, text: str) -> int:
-    position = error.pos_in_stream if error.pos_in_stream is not None else -1
-    return min(position, len(text) - 1) if position >= 0 else len(text) - 1
+def _position(diagnostic: Diagnostic) -> int:
+    """Where the mistake is, which for a bracket left open is not where the parser stopped."""
+    return diagnostic.primary.span.start if diagnostic.primary else 0

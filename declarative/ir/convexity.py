@@ -31,6 +31,8 @@ class Finding:
     label: str
     notes: tuple[str, ...] = ()
     help: str | None = None
+    foreign: bool = False
+    """Whether it is a function that no convex problem may apply to variables."""
 
 
 def culprit(expression: Expression, wanted: Curvature) -> Finding | None:
@@ -48,6 +50,7 @@ def culprit(expression: Expression, wanted: Curvature) -> Finding | None:
                 f"nothing is known of the curvature of the extern `{extern.name}`",
                 "applied to a variable",
                 help="write `minimize locally`, which needs derivatives only",
+                foreign=True,
             )
         case Call():
             return _call(expression, wanted)
@@ -151,7 +154,7 @@ def _without_curvature(call: Call) -> Finding:
     if call.atom.local_only:
         return Finding(
             call, f"`{name}` is neither convex nor concave", "applied to a variable",
-            help="write `minimize locally`, which needs derivatives only",
+            help="write `minimize locally`, which needs derivatives only", foreign=True,
         )  # fmt: skip
     if name == "quad_form" and args[1].is_constant:
         return _indefinite(call, args[1])

@@ -27,7 +27,6 @@ RULES: tuple[Rule, ...] = (
     verify_use.parameter_functions,
     verify_convex.objective,
     verify_convex.constraints,
-    verify_convex.foreign_functions,
     verify_local.smoothness,
     verify_local.starts,
     verify_local.cones,

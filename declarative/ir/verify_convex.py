@@ -10,12 +10,11 @@ from collections.abc import Iterator
 
 from declarative.diagnostics.diagnostic import Diagnostic
 from declarative.diagnostics.span import Span
-from declarative.ir.convexity import Finding, culprit, quote, word
+from declarative.ir.convexity import Finding, culprit, word
 from declarative.ir.curvature import Curvature
-from declarative.ir.expression import Call, Expression, ExternCall
+from declarative.ir.expression import Call, Expression
 from declarative.ir.findings import finding, span_within
 from declarative.ir.program import Constraint, Program
-from declarative.ir.traverse import walk
 
 
 def is_convex_problem(program: Program) -> bool:
@@ -36,7 +35,7 @@ def objective(program: Program) -> Iterator[Diagnostic]:
         notes = found.notes
         if found.expression.curvature is -wanted and body.curvature is -wanted:
             notes = (*notes, f"the whole objective is {word(body)}: `{opposite}` would be convex")
-        yield _diagnostic("E301", need, found, notes, program.objective.at)
+        yield from _diagnostic("E301", need, found, notes, program.objective.at)
 
 
 def constraints(program: Program) -> Iterator[Diagnostic]:
@@ -54,7 +53,7 @@ def constraints(program: Program) -> Iterator[Diagnostic]:
             notes = found.notes
             if constraint.relation == "==" and found.expression is term:
                 notes = (*notes, "an equation of a curved expression has a feasible set that is not convex")
-            yield _diagnostic("E302", need, found, notes, constraint.at)
+            yield from _diagnostic("E302", need, found, notes, constraint.at)
 
 
 def _sides(constraint: Constraint) -> Iterator[tuple[Expression, Curvature, str]]:
@@ -71,25 +70,10 @@ def _sides(constraint: Constraint) -> Iterator[tuple[Expression, Curvature, str]
     yield ordered[-1], Curvature.CONCAVE, f"{larger} side"
 
 
-def _diagnostic(code: str, need: str, found: Finding, notes: tuple[str, ...], at: Span | None) -> Diagnostic:
-    where = span_within(found.expression, at)
-    return finding(code, f"{need}, but {found.reason}", where, found.label, notes=notes, help=found.help)
-
-
-def foreign_functions(program: Program) -> Iterator[Diagnostic]:
-    """Functions without a curvature and externs may see variables under ``locally`` and ``solve`` only."""
-    if not is_convex_problem(program):
+def _diagnostic(code: str, need: str, found: Finding, notes: tuple[str, ...], at: Span | None) -> Iterator[Diagnostic]:
+    """Nothing for a function of parameters that sees a variable, which is another rule's."""
+    if isinstance(found.expression, Call) and found.expression.atom.parameters_only:
         return
-    reported = {d.primary for rule in (objective, constraints) for d in rule(program)}
-    bodies = [program.objective.expression, *(term for c in program.constraints for term in c.terms)]
-    for body in bodies:
-        for node in walk(body) if body is not None else ():
-            if node.is_constant or any(p is not None and p.span == node.span for p in reported):
-                continue
-            if isinstance(node, ExternCall) or (isinstance(node, Call) and node.atom.local_only):
-                what = "an extern" if isinstance(node, ExternCall) else quote(node)
-                yield finding(
-                    "E303", f"{what} has no curvature, which a convex problem needs", node.span,
-                    "applied to a variable",
-                    help="write `minimize locally`, or apply it to parameters alone",
-                )  # fmt: skip
+    where = span_within(found.expression, at)
+    code = "E303" if found.foreign else code
+    yield finding(code, f"{need}, but {found.reason}", where, found.label, notes=notes, help=found.help)
