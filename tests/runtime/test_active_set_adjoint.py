@@ -328,3 +328,18 @@ def test_shared_matrices_without_inequalities() -> None:
         torch.autograd.grad((point.x.pow(2).sum() + point.eq.pow(2).sum()), leaves), expected, strict=True
     ):
         torch.testing.assert_close(got, want)
+
+
+def test_a_constraint_given_twice_leaves_the_gradient_of_x_alone() -> None:
+    """Both copies are active, so LICQ fails; their multipliers share the load and dx/dq is what one copy gives."""
+    tensors = data((3,), seed=11)
+    gradients = []
+    for rows in ([0, 1, 2, 3], [0, 1, 2, 3, 0, 1, 2, 3]):
+        q = tensors["q"].clone().requires_grad_()
+        problem = DenseQP(**{**tensors, "q": q, "G": tensors["G"][:, rows], "h": tensors["h"][:, rows]})
+        point = solution(problem)
+        gradients += torch.autograd.grad(point.x.pow(2).sum(), q)
+    found = problem.conditions(point)
+    assert (found.licq_rank < found.licq_rows).any()
+    assert gradients[0].abs().max() > 0.1
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-8, atol=1e-8)
