@@ -88,10 +88,8 @@ def cone_tensors(program: ParametricProgram) -> ConeTensors:
     if reduced.dir_cones or reduced.lower_bounds is not None or reduced.upper_bounds is not None:
         raise BridgeError("cvxpy left constraints outside the cone program")
     order = _theta_order(posed.parameters, reduced.param_id_to_col)
-    numbered = SimpleNamespace(
-        x=1.0 + np.arange(n), z=1.0 + np.arange(m), status="Solved", obj_val=0.0, solve_time=0.0, iterations=0
-    )
-    solution = chain.invert(numbered, inverse)
+    # The sign of a variable's numbers follows its attribute, onto which cvxpy projects what it returns.
+    solution, negative = (chain.invert(_numbered(n, m, sign), inverse) for sign in (1.0, -1.0))
     none: sp.coo_array = sp.coo_array((n * n, int(order[-1]) + 1))
     return ConeTensors(
         n,
@@ -100,7 +98,10 @@ def cone_tensors(program: ParametricProgram) -> ConeTensors:
         none if reduced.P is None else _in_order(reduced.P, order),
         _in_order(reduced.q, order),
         _in_order(reduced.A, order),
-        tuple(variable.placed(solution.primal_vars) for variable in posed.variables),
+        tuple(
+            variable.placed((negative if variable.free.is_nonpos() else solution).primal_vars)
+            for variable in posed.variables
+        ),
         tuple(
             _placed_dual(c, r, solution.dual_vars) for c, r in zip(posed.constraints, program.relations, strict=True)
         ),
@@ -118,8 +119,8 @@ class _PosedVariable:
 
     def placed(self, values: dict[int, Any]) -> Placed:
         flat = np.ravel(np.asarray(values.get(self.free.id, ())), order="C")
-        columns = np.append(np.rint(flat).astype(np.int64) - 1, -1)
-        if flat.size != self.free.size:
+        columns = np.append(np.rint(np.abs(flat)).astype(np.int64) - 1, -1)
+        if flat.size != self.free.size or np.any(columns[:-1] < 0):
             raise BridgeError("cvxpy dropped a variable")
         return Placed(self.shape, columns[self.places], np.ones(self.places.size))
 
@@ -271,6 +272,12 @@ def _in_order(tensor: Any, order: Ints) -> sp.coo_array:
     ordered.sum_duplicates()
     ordered.eliminate_zeros()
     return ordered
+
+
+def _numbered(n: int, m: int, sign: float) -> SimpleNamespace:
+    """What Clarabel would return, were every entry of the solution its own number, counted from 1."""
+    x, z = sign * np.arange(1.0, n + 1), np.arange(1.0, m + 1)
+    return SimpleNamespace(x=x, z=z, status="Solved", obj_val=0.0, solve_time=0.0, iterations=0)
 
 
 def _cones(dims: Any) -> tuple[tuple[str, int | float], ...]:

@@ -27,8 +27,8 @@ from declarative.canonical.instantiate import Instance, Relation
 from declarative.ir.atom import AtomError
 from declarative.ir.curvature import Curvature
 from declarative.ir.definiteness import is_nsd, is_psd
-from declarative.ir.expression import Call, Constant, Expression, Index, Let, Parameter, Symbol, Variable
-from declarative.ir.traverse import symbols, walk, without_lets
+from declarative.ir.expression import Call, Constant, Expression, ExternCall, Index, Let, Parameter, Symbol, Variable
+from declarative.ir.traverse import walk, without_lets
 
 ONE = Constant(1.0)
 
@@ -124,6 +124,8 @@ class _Rewriting:
                 return self._product(a, b)
             case "quad_form", (x, P) if not x.is_constant:
                 return self._quadratic_form(x, P, quadratic)
+            case "quad_over_lin", (x, y) if not y.is_constant:
+                return _call("quad_over_lin", self.rewrite(x), self._free(y))
         expanded = _expanded_product(call)
         return self._plain(call, quadratic) if expanded is None else self.rewrite(expanded, quadratic=quadratic)
 
@@ -224,7 +226,7 @@ class _Rewriting:
 
     def hoist(self, expression: Expression) -> Expression:
         """A constant as numbers, as an affine use of bare parameters, or as one entry of theta."""
-        if not _parametric(expression) and not any(_of_torch(node) for node in walk(expression)):
+        if not _parametric(expression):
             return without_lets(expression)
         if _is_affine_use(expression):
             inner = without_lets(expression)
@@ -253,12 +255,15 @@ def _reciprocal(expression: Expression) -> Expression:
 
 
 def _parametric(expression: Expression) -> bool:
-    return any(isinstance(node, Parameter) for node in walk(expression))
+    """Whether data occur in it: parameters, and what only torch can evaluate."""
+    return any(isinstance(node, Parameter) or _of_torch(node) for node in walk(expression))
 
 
 def _of_torch(node: Expression) -> bool:
     """Whether only torch can evaluate it."""
-    return isinstance(node, Call) and (node.atom.parameters_only or node.atom.local_only)
+    return isinstance(node, ExternCall) or (
+        isinstance(node, Call) and (node.atom.parameters_only or node.atom.local_only)
+    )
 
 
 def _stand_in(argument: Expression) -> Variable:
@@ -290,7 +295,7 @@ def _is_affine_use(expression: Expression) -> bool:
 
 
 def _is_number(expression: Expression) -> bool:
-    return not symbols(expression) and not any(_of_torch(node) for node in walk(expression)) and expression.is_constant
+    return expression.is_constant and not _parametric(expression)
 
 
 def _attributes(expression: Expression) -> frozenset[str]:

@@ -6,10 +6,17 @@ E5 outputs and options, E6 sizes and structure, E7 data at run time; W warnings 
 
 from __future__ import annotations
 
-from declarative.diagnostics import entries_convexity, entries_files, entries_names, entries_outputs, entries_syntax
+from declarative.diagnostics import (
+    entries_convexity,
+    entries_files,
+    entries_names,
+    entries_outputs,
+    entries_sizes,
+    entries_syntax,
+)
 from declarative.diagnostics.entry import Entry
 
-GROUPS = (entries_files, entries_syntax, entries_names, entries_convexity, entries_outputs)
+GROUPS = (entries_files, entries_syntax, entries_names, entries_convexity, entries_outputs, entries_sizes)
 """One module per group of codes; its ``ENTRIES`` are its codes in order."""
 
 CATALOGUE: dict[str, Entry] = {entry.code: entry for group in GROUPS for entry in group.ENTRIES}
