@@ -103,7 +103,8 @@ class Atom(ABC):
     def torch(self, *args: Operand) -> str:
         """Batched torch source of the value: arguments (*batch, *shape), result (*batch, *result shape).
 
-        The text must be atomic (a call, a method call or in parentheses).
+        The text must be atomic (a call, a method call or in parentheses). Its names are ``torch`` and ``functions``,
+        which is `declarative.runtime.functions`. At least one operand is a tensor.
         """
 
     @abstractmethod
@@ -121,7 +122,8 @@ class Atom(ABC):
     def pieces(self, *args: Expression) -> tuple[Expression, ...] | None:
         """Affine-preserving expressions whose pointwise maximum is the value: ``abs(x)`` is the maximum of x and -x.
 
-        Each is of the value's shape, or of any shape if the value is a scalar (the maximum over all entries then).
+        Each is a scalar or of the value's shape, or of any shape if the value is a scalar (the maximum over all entries
+        then).
         A concave function gives pieces whose minimum it is.
         """
         return None
