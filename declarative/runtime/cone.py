@@ -27,6 +27,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from declarative.runtime.conditions import Conditions
+from declarative.runtime.cone_conditions import conditions
 from declarative.runtime.cones import ConeProduct, ConeSpec
 from declarative.runtime.errors import InputError
 from declarative.runtime.problem import Point, Problem
@@ -145,9 +147,33 @@ class ConeProgram(Problem):
         rows, columns = self.pattern.a_places.to(z.device)
         return _accumulate(columns, self.A * z[..., rows], self.pattern.n)
 
+    def p_dense(self) -> Tensor:
+        """P as a matrix, both triangles, (*batch, n, n)."""
+        rows, columns, values = self.pattern.p_places.to(self.P.device)
+        n = self.pattern.n
+        flat = _accumulate(rows * n + columns, self.P[..., values], n * n)
+        return flat.reshape(*flat.shape[:-1], n, n)
+
+    def a_dense(self) -> Tensor:
+        """A as a matrix, (*batch, m, n)."""
+        rows, columns = self.pattern.a_places.to(self.A.device)
+        n, m = self.pattern.n, self.pattern.m
+        flat = _accumulate(rows * n + columns, self.A, m * n)
+        return flat.reshape(*flat.shape[:-1], m, n)
+
     def objective(self, x: Tensor) -> Tensor:
         """1/2 x'Px + q'x, (*batch)."""
         return (x * (self.p_times(x) / 2 + self.q)).sum(-1)
+
+    def conditions(self, point: Point) -> Conditions:
+        """The conditions of the implicit function theorem at a solution, measured densely in float64.
+
+        ``licq_rows`` counts active directions, of which a cone may have several (a semidefinite cone of order k with a
+        slack of rank r has (k - r)(k - r + 1)/2). ``complementarity`` is the distance of s - z from the nearest kink of
+        the projection, for an inequality max(z_i, s_i); ``complementarity_row`` the first row of that cone in A. An
+        instance whose point is not finite has NaN for margins.
+        """
+        return conditions(self, point)
 
     def relative_residual(self, point: Point) -> Tensor:
         """Largest entry of F, each part relative to the largest of its terms or to 1; (*batch)."""

@@ -341,6 +341,55 @@ def test_large_programs_take_the_sparse_path():
     assert 1 < support.sum() < n
 
 
+def test_conditions_of_a_regular_solution():
+    for case in (linear, quadratic, portfolio, nearest_correlation, entropy, powers):
+        program = from_cvxpy(case())
+        solved = Clarabel().solve(program)
+        conditions = program.conditions(solved.point)
+        assert conditions.licq_rank == conditions.licq_rows
+        assert conditions.complementarity > 1e-3
+        assert conditions.second_order > 1e-3
+        assert conditions.kkt_residual < 1e-12
+        assert conditions.adjoint_condition < 1e6
+
+
+def test_conditions_tell_which_fails():
+    half = torch.full((4,), 0.5, dtype=torch.float64)
+    q = torch.tensor([[-0.5, 0.2], [-0.8, 0.1]], dtype=torch.float64)  # x_0 = 0.5 without and with a force
+    program = box(q, half)
+    conditions = program.conditions(Clarabel().solve(program).point)
+    torch.testing.assert_close(
+        conditions.complementarity, torch.tensor([0, 0.3], dtype=torch.float64), rtol=0, atol=1e-12
+    )
+    assert conditions.complementarity_row.tolist() == [0, 0]
+    assert conditions.licq_rows.tolist() == [0, 1]
+    torch.testing.assert_close(conditions.second_order, torch.ones(2, dtype=torch.float64))
+
+    # The same row twice: rank one of two. A linear objective along the face: no curvature.
+    pattern = ConePattern(2, 2, (), (), (0, 0, 1, 1), (0, 1, 0, 1), (("nonneg", 2),))
+    ones = torch.ones(4, dtype=torch.float64)
+    program = ConeProgram(pattern, P=ones[:0], q=-ones[:2], A=ones, b=ones[:2])
+    half_each = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    conditions = program.conditions((half_each, half_each, torch.zeros(2, dtype=torch.float64)))
+    assert (conditions.licq_rank.item(), conditions.licq_rows.item()) == (1, 2)
+    assert float(conditions.second_order) == pytest.approx(0, abs=1e-14)
+    assert conditions.adjoint_condition.isinf()
+    assert conditions.kkt_residual == 0
+
+
+def test_conditions_see_the_curvature_of_a_cone():
+    """minimise q'x on the unit ball: no curvature in the objective, but x = -q/|q| is unique, with curvature |q|."""
+    pattern = ConePattern(3, 4, (), (), (1, 2, 3), (0, 1, 2), (("soc", 4),))
+    q = torch.tensor([1.0, 2.0, -2.0], dtype=torch.float64)
+    b = torch.tensor([1.0, 0, 0, 0], dtype=torch.float64)
+    program = ConeProgram(pattern, P=q[:0], q=q, A=-torch.ones(3, dtype=torch.float64), b=b)
+    point = Clarabel().solve(program).point
+    torch.testing.assert_close(point[0], -q / 3, rtol=0, atol=1e-12)
+    conditions = program.conditions(point)
+    assert float(conditions.second_order) == pytest.approx(3, rel=1e-9)
+    assert (conditions.licq_rank.item(), conditions.licq_rows.item()) == (1, 1)
+
+
 def test_affine_map_equals_the_dense_matrix():
     entries = ([0, 2, 2, 0], [1, 0, 4, 1], [2.0, -1.0, 0.5, 3.0])
     affine = AffineMap(3, 5, entries, {1: 7.0})

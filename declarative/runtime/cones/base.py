@@ -4,8 +4,8 @@ The dual cone needs nothing of its own: by Moreau, v = proj_K(v) - proj_K*(-v), 
 s'z = 0 is the same thing as the single vector v = s - z, with s = proj_K(v) and z = proj_K(v) - v.
 
 Where v lies on a kink of the projection (weak activity: s and z both on the boundary, not strictly complementary) the
-derivative is one element of the generalised Jacobian, always the same: **the constraint counts as active**, as the
-derivative of ``relu`` at 0 is 0. A spectral value within ``weak`` of zero counts as zero.
+derivative is one element of the generalised Jacobian, always the same, the largest: **the constraint counts as
+inactive**, which never adds a redundant row to the active ones.
 
 Reference: Moreau, Décomposition orthogonale d'un espace hilbertien selon deux cônes mutuellement polaires, 1962;
 Ali, Wong and Kolter, A semismooth Newton method for fast, generic convex programming, 2017.
@@ -34,5 +34,9 @@ class Cone(ABC):
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
         """D proj_K(v), symmetric with 0 <= D <= I, (*batch, dim, dim); exactly I inside the cone.
 
-        ``weak`` (*batch): the distance from a kink below which v counts as lying on it, on the active side.
+        ``weak`` (*batch): the distance from a kink within which v counts as lying on its inactive side.
         """
+
+    @abstractmethod
+    def margin(self, v: Tensor) -> Tensor:
+        """Distance of v from the nearest kink of the projection, to first order; (*batch), +inf where there is none."""

@@ -51,13 +51,19 @@ class Exponential(Cone):
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
         r, s, t = v.unbind(-1)
         eye = torch.eye(3, dtype=v.dtype, device=v.device)
-        flat = torch.diag_embed(torch.stack([torch.ones_like(r), torch.zeros_like(s), (t > weak).to(v.dtype)], -1))
-        inside = _contains(v) & (_depth(v) > weak)
-        vanishing = torch.linalg.vector_norm(self.project(v), dim=-1) <= weak
+        flat = torch.diag_embed(torch.stack([torch.ones_like(r), torch.zeros_like(s), (t >= -weak).to(v.dtype)], -1))
+        inside = torch.linalg.vector_norm(v - self.project(v), dim=-1) <= weak
+        vanishing = ~inside & _polar_contains(v) & (_polar_depth(v) > weak)
         on_surface = ~(inside | vanishing | _over_flat(v))
         surface = _surface_derivative(*_surface(v, on_surface))
         outside = torch.where(_over_flat(v)[..., None, None], flat, surface)
         return torch.where(inside[..., None, None], eye, torch.where(vanishing[..., None, None], 0, outside))
+
+    def margin(self, v: Tensor) -> Tensor:
+        p = self.project(v)
+        away = torch.minimum(torch.linalg.vector_norm(p, dim=-1), torch.linalg.vector_norm(v - p, dim=-1))
+        away = torch.where(_over_flat(v), torch.minimum(away, v[..., 2].abs()), away)
+        return torch.where(_contains(v), _depth(v), torch.where(_polar_contains(v), _polar_depth(v), away))
 
 
 def _contains(v: Tensor) -> Tensor:
@@ -84,6 +90,16 @@ def _depth(v: Tensor) -> Tensor:
     slope = torch.stack([growth, growth * (1 - r / safe), torch.ones_like(r)], -1)
     depth = (t - s * growth) / torch.linalg.vector_norm(slope, dim=-1)
     return torch.where(s > 0, torch.minimum(depth, s), 0)
+
+
+def _polar_depth(v: Tensor) -> Tensor:
+    """Distance of a point of the polar cone from its surface r exp(s/r - 1) = -t, to first order."""
+    r, s, t = v.unbind(-1)
+    safe = torch.where(r > 0, r, 1)
+    growth = (s / safe - 1).exp()
+    slope = torch.stack([growth * (1 - s / safe), growth, torch.ones_like(r)], -1)
+    depth = (-t - r * growth) / torch.linalg.vector_norm(slope, dim=-1)
+    return torch.where(r > 0, torch.minimum(depth, r), 0)
 
 
 def _surface(v: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:

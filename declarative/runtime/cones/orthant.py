@@ -1,7 +1,7 @@
 """The two one-dimensional cones: {0}, whose rows are equalities, and the half-line, whose rows are inequalities.
 
 K = {0}        K* = R          proj(v) = 0            D = 0
-K = R_+        K* = R_+        proj(v) = max(v, 0)    D = 1 if v > 0, else 0
+K = R_+        K* = R_+        proj(v) = max(v, 0)    D = 1 if v >= 0, else 0
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class Zero(Cone):
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
         return torch.zeros_like(v)[..., None]
 
+    def margin(self, v: Tensor) -> Tensor:
+        return torch.full_like(v[..., 0], torch.inf)
+
 
 @dataclass(frozen=True)
 class Nonnegative(Cone):
@@ -41,4 +44,7 @@ class Nonnegative(Cone):
         return v.clamp_min(0)
 
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
-        return (v > weak[..., None]).to(v.dtype)[..., None]
+        return (v >= -weak[..., None]).to(v.dtype)[..., None]
+
+    def margin(self, v: Tensor) -> Tensor:
+        return v[..., 0].abs()

@@ -49,12 +49,18 @@ class Power(Cone):
 
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
         eye = torch.eye(3, dtype=v.dtype, device=v.device)
-        inside = self._contains(v) & (self._depth(v) > weak)
-        vanishing = torch.linalg.vector_norm(self.project(v), dim=-1) <= weak
+        inside = torch.linalg.vector_norm(v - self.project(v), dim=-1) <= weak
+        vanishing = ~inside & self._polar_contains(v) & (self._polar_depth(v) > weak)
         flat = v[..., 2] == 0
         surface = self._surface_derivative(v, ~(inside | vanishing | flat))
         outside = torch.where(flat[..., None, None], self._flat_derivative(v), surface)
         return torch.where(inside[..., None, None], eye, torch.where(vanishing[..., None, None], 0, outside))
+
+    def margin(self, v: Tensor) -> Tensor:
+        p = self.project(v)
+        away = torch.minimum(torch.linalg.vector_norm(p, dim=-1), torch.linalg.vector_norm(v - p, dim=-1))
+        inside, polar = self._contains(v), self._polar_contains(v)
+        return torch.where(inside, self._depth(v), torch.where(polar, self._polar_depth(v), away))
 
     def _mean(self, x: Tensor, y: Tensor) -> Tensor:
         return x.clamp_min(0) ** self.alpha * y.clamp_min(0) ** (1 - self.alpha)
@@ -70,11 +76,18 @@ class Power(Cone):
 
     def _depth(self, v: Tensor) -> Tensor:
         """Distance of a point of the cone from its boundary, to first order."""
+        return self._gap(v, self._mean(v[..., 0], v[..., 1]))
+
+    def _polar_depth(self, v: Tensor) -> Tensor:
+        """Distance of a point of the polar cone from its boundary, to first order."""
+        return self._gap(-v, self._mean(-v[..., 0] / self.alpha, -v[..., 1] / (1 - self.alpha)))
+
+    def _gap(self, v: Tensor, mean: Tensor) -> Tensor:
+        """mean - |z| over the norm of its gradient, where mean is a multiple of x^alpha y^(1 - alpha)."""
         x, y, z = v.unbind(-1)
-        mean, tiny = self._mean(x, y), torch.finfo(v.dtype).tiny
-        slope = torch.stack(
-            [self.alpha * mean / x.clamp_min(tiny), (1 - self.alpha) * mean / y.clamp_min(tiny), torch.ones_like(z)], -1
-        )
+        tiny = torch.finfo(v.dtype).tiny
+        by_x, by_y = self.alpha * mean / x.clamp_min(tiny), (1 - self.alpha) * mean / y.clamp_min(tiny)
+        slope = torch.stack([by_x, by_y, torch.ones_like(z)], -1)
         return torch.minimum((mean - z.abs()) / torch.linalg.vector_norm(slope, dim=-1), torch.minimum(x, y))
 
     def _surface(self, v: Tensor, wanted: Tensor) -> Tensor:
@@ -101,11 +114,11 @@ class Power(Cone):
         alpha, rho = self.alpha, p_z.abs()
         z = torch.where(wanted, v[..., 2], 1)
         k = (z.abs() - rho).clamp_min(0) * alpha * (1 - alpha) * rho
-        # n and k rescaled by p_x p_y, which stays finite where a leg nearly vanishes.
+        # n, k and g rescaled by p_x p_y, which leaves D as it is and all finite where a leg nearly vanishes.
         n = torch.stack([p_y, -p_x, torch.zeros_like(p_x)], -1)
         norm = (p_x * p_y) ** 2 + k * (p_x * p_x + p_y * p_y)
         weight = k / norm.clamp_min(torch.finfo(v.dtype).tiny)
-        g = torch.stack([-alpha * rho / p_x, -(1 - alpha) * rho / p_y, z.sign()], -1)
+        g = torch.stack([-alpha * rho * p_y, -(1 - alpha) * rho * p_x, z.sign() * p_x * p_y], -1)
         eye = torch.eye(3, dtype=v.dtype, device=v.device)
         W = eye - weight[..., None, None] * n[..., :, None] * n[..., None, :]
         Wg = (W @ g[..., None])[..., 0]

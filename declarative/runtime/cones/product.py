@@ -122,6 +122,18 @@ class ConeProduct:
             blocks.append(torch.where(finite[..., None], block, torch.nan))
         return Blocks(tuple(rows), tuple(blocks), self.size)
 
+    def smallest_margin(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance of v from the nearest kink of the projection, and the first row of the cone it belongs to; (*batch).
+
+        +inf and -1 where no cone has a kink.
+        """
+        margins = [cone.margin(v[..., where.to(v.device)]) for cone, where in self.groups]
+        if not margins:
+            return v.new_full(v.shape[:-1], torch.inf), v.new_full(v.shape[:-1], -1, dtype=torch.int64)
+        first = torch.cat([where[:, 0] for _, where in self.groups]).to(v.device)
+        smallest, at = torch.cat(margins, -1).min(-1)
+        return smallest, torch.where(smallest.isinf(), -1, first[at])
+
     def _project(self, v: Tensor) -> Tensor:
         parts = []
         for cone, where in self.groups:

@@ -46,8 +46,12 @@ class SecondOrder(Cone):
         tail = (1 + ratio) * eye[1:, 1:] - ratio * e[..., :, None] * e[..., None, :]
         head = torch.cat([corner, e[..., None, :]], -1)
         boundary = torch.cat([head, torch.cat([e[..., :, None], tail], -1)], -2) / 2
-        inside, outside = (t - r > weak)[..., None, None], (t + r <= weak)[..., None, None]
+        inside, outside = (t - r >= -weak)[..., None, None], (t + r < -weak)[..., None, None]
         return torch.where(inside, eye, torch.where(outside, 0, boundary))
+
+    def margin(self, v: Tensor) -> Tensor:
+        t, r, _ = _polar(v)
+        return torch.minimum((t - r).abs(), (t + r).abs()) / 2**0.5
 
 
 def _polar(v: Tensor) -> tuple[Tensor, Tensor, Tensor]:

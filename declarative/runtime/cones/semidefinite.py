@@ -6,7 +6,7 @@ With V = Q diag(l) Q',
     proj(V) = Q diag(max(l, 0)) Q',    D = sum_{i <= j} theta_ij w_ij w_ij',
 
     w_ii = svec(q_i q_i'),   w_ij = svec(q_i q_j' + q_j q_i') / sqrt 2,
-    theta_ij = 1 if l_i, l_j > 0;   0 if neither;   l_i / (l_i - l_j) if l_i > 0 >= l_j.
+    theta_ij = 1 if l_i, l_j >= 0;   0 if neither;   l_i / (l_i - l_j) if l_i >= 0 > l_j.
 
 The w_ij are an orthonormal basis, so these are the eigenvectors of D and repeated eigenvalues of V do no harm.
 
@@ -40,9 +40,9 @@ class Semidefinite(Cone):
 
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
         values, Q = torch.linalg.eigh(smat(v, self.order))
-        kept = values > weak[..., None]
+        kept = values >= -weak[..., None]
         positive, rest = torch.where(kept, values, 0), torch.where(kept, 0, values)
-        # |l_i| / (|l_i| + |l_j|) for one kept and one not; the clamp keeps the unused entries finite.
+        # l_i / (l_i - l_j) for one kept and one not; the clamps guard l_i ~ 0 and the entries that are not used.
         spread = (positive[..., :, None] - rest[..., None, :]).clamp_min(torch.finfo(v.dtype).tiny)
         mixed = (positive[..., :, None] / spread).clamp(0, 1)
         both = kept[..., :, None] & kept[..., None, :]
@@ -56,6 +56,10 @@ class Semidefinite(Cone):
         D = W.mT @ (theta[..., i, j][..., None] * W)
         inside = kept.all(-1)[..., None, None]
         return torch.where(inside, torch.eye(self.dim, dtype=v.dtype, device=v.device), D)
+
+    def margin(self, v: Tensor) -> Tensor:
+        values: Tensor = torch.linalg.eigvalsh(smat(v, self.order))
+        return values.abs().amin(-1)
 
 
 def svec(V: Tensor) -> Tensor:
