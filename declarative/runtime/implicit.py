@@ -56,7 +56,9 @@ def failure_message(solved: Solved) -> str:
         at = tuple(index)
         status = Status(int(solved.status[at]))
         name = f"instance {at[0] if len(at) == 1 else list(at)}" if at else "the instance"
-        lines.append(f"  {name}: {status.label}, residual {float(solved.residual[at]):.1e} after {int(solved.iterations[at])} iterations")
+        lines.append(
+            f"  {name}: {status.label}, residual {float(solved.residual[at]):.1e} after {int(solved.iterations[at])} iterations"
+        )
     if len(failed) > 8:
         lines.append(f"  and {len(failed) - 8} more")
     headline = f"{len(failed)} of {total} instances were not solved" if total > 1 else "the problem was not solved"
@@ -73,7 +75,9 @@ class _Solution(torch.autograd.Function):
     """theta -> w, with the pullback and pushforward of the implicit function theorem."""
 
     @staticmethod
-    def forward(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         solved = solver.solve(problem.with_tensors(tensors))
         ok = usable(solved.status)
         if on_failure == "raise" and not bool(ok.all()):
@@ -101,7 +105,9 @@ class _Solution(torch.autograd.Function):
         gradients: list[Tensor | None] = [None] * ctx.count
         if wanted and any(c is not None for c in cotangents[: len(point)]):
             bar = tuple(torch.zeros_like(p) if c is None else c for p, c in zip(point, cotangents, strict=False))
-            for i, gradient in zip(wanted, _pull_back(ctx.problem, ctx.adjoint, tensors, point, status, bar, wanted), strict=True):
+            for i, gradient in zip(
+                wanted, _pull_back(ctx.problem, ctx.adjoint, tensors, point, status, bar, wanted), strict=True
+            ):
                 gradients[i] = gradient
         return (None, None, None, None, *gradients)
 
@@ -111,8 +117,8 @@ class _Solution(torch.autograd.Function):
         *rest, status = ctx.saved_tensors
         tensors, point = tuple(rest[: ctx.count]), tuple(rest[ctx.count :])
         # What is saved still carries this level's tangents; pushing those forward again would be wasted or refused.
-        tensors = tuple(forward_ad.unpack_dual(t, level=0).primal for t in tensors)
-        point = tuple(forward_ad.unpack_dual(p, level=0).primal for p in point)
+        tensors = tuple(forward_ad.unpack_dual(t, level=0).primal for t in tensors)  # type: ignore[no-untyped-call]
+        point = tuple(forward_ad.unpack_dual(p, level=0).primal for p in point)  # type: ignore[no-untyped-call]
         given = {i: t for i, t in enumerate(tangents[4:]) if t is not None}
 
         def pull_back(*bar: Tensor) -> tuple[Tensor, ...]:
@@ -122,7 +128,15 @@ class _Solution(torch.autograd.Function):
         return (*push_forward(tuple(given.values())), None, None, None)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure, *tensors: Tensor) -> Any:
+    def vmap(
+        info: Any,
+        in_dims: tuple[Any, ...],
+        problem: Problem,
+        solver: Solver,
+        adjoint: Adjoint,
+        on_failure: OnFailure,
+        *tensors: Tensor,
+    ) -> Any:
         """The mapped dimension becomes one more leading batch dimension."""
         ranks = problem.core_ranks
         batch = max(
@@ -140,7 +154,13 @@ class _Solution(torch.autograd.Function):
 
 
 def _pull_back(
-    problem: Problem, adjoint: Adjoint, tensors: tuple[Tensor, ...], point: Point, status: Tensor, bar: Point, wanted: list[int]
+    problem: Problem,
+    adjoint: Adjoint,
+    tensors: tuple[Tensor, ...],
+    point: Point,
+    status: Tensor,
+    bar: Point,
+    wanted: list[int],
 ) -> tuple[Tensor, ...]:
     """theta_bar = -(dF/dtheta)' u for the wanted tensors, with (dF/dw)' u = w_bar. Failed instances contribute zero."""
     ok = usable(status)
