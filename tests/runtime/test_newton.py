@@ -235,6 +235,31 @@ def test_equalities_and_inequalities_against_scipy():
     assert (report.second_order > 0).all()
 
 
+@pytest.mark.parametrize(("dtype", "accuracy"), [(F64, 1e-9), (torch.float32, 1e-4)])
+def test_indefinite_objectives_end_in_constrained_minima(dtype, accuracy):
+    torch.manual_seed(0)
+    n = 8
+    Q, c, A = (torch.randn(32, *shape, dtype=dtype) for shape in ((n, n), (n,), (5, n)))
+    problem = LocalProblem(
+        lambda x, Q, c, A: (x * (Q @ x[..., None])[..., 0]).sum(-1) + (c * x).sum(-1),
+        start=torch.zeros(n, dtype=dtype),
+        tensors=(Q, c, A),
+        core_ranks=(2, 1, 2),
+        inequalities=lambda x, Q, c, A: torch.cat([(A @ x[..., None])[..., 0] - 1, x - 2, -2 - x], -1),
+    )
+    solved = Newton().solve(problem)
+    assert (solved.status == Status.SOLVED).all()
+    assert torch.linalg.eigvalsh(Q + Q.mT).amin(-1).max() < 0
+    x, _, lam = solved.point
+    assert x.dtype == dtype
+    assert (lam >= 0).all()
+    assert problem.inequality(x).max() <= accuracy
+    slope = (Q + Q.mT) @ x[..., None] + c[..., None] + A.mT @ lam[..., :5, None]
+    slope = slope[..., 0] + lam[..., 5 : 5 + n] - lam[..., 5 + n :]
+    assert (slope.abs().amax(-1) <= accuracy * lam.amax(-1).clamp_min(1)).all()
+    assert (problem.conditions(solved.point).second_order > 0).all()
+
+
 def test_a_known_constrained_problem():
     """Problem 71 of Hock and Schittkowski, Test Examples for Nonlinear Programming Codes, 1981."""
     problem = plain(

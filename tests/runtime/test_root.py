@@ -88,7 +88,7 @@ def test_where_there_is_no_root_the_instance_alone_is_infeasible():
 def test_a_coupled_system_against_finite_differences():
     torch.manual_seed(0)
     A = torch.eye(4, dtype=torch.float64) * 3 + torch.randn(4, 4, dtype=torch.float64)
-    b = torch.randn(5, 4, dtype=torch.float64)
+    b = torch.randn(2, 4, dtype=torch.float64)
 
     def root(A, b):
         problem = RootProblem(
@@ -104,7 +104,7 @@ def test_a_coupled_system_against_finite_differences():
     A.requires_grad_()
     b.requires_grad_()
     assert torch.autograd.gradcheck(root, (A, b))
-    assert torch.autograd.gradgradcheck(root, (A, b))
+    assert torch.autograd.gradgradcheck(root, (A, b), fast_mode=True)
     assert torch.allclose(torch.func.vmap(root, in_dims=(None, 0))(A, b), x)
 
 

@@ -35,17 +35,21 @@ def dense_direction(hessian: Tensor, slope: Tensor) -> Direction:
     """The direction for a symmetric ``hessian`` (B, n, n) and a gradient ``slope`` (B, n); NaN where these are not
     finite."""
     finite = hessian.isfinite().all(-1).all(-1) & slope.isfinite().all(-1)
-    identity = torch.eye(slope.shape[-1], dtype=slope.dtype, device=slope.device)
-    factor, failed = torch.linalg.cholesky_ex(torch.where(finite[:, None, None], hessian, identity))
+    hessian = torch.where(finite[:, None, None], hessian, 0)
+    # Scaled to rows with largest entry near one: curvatures of very different size (a barrier's) are all resolved.
+    rows = hessian.abs().amax(-1)
+    scale = torch.where(rows > 0, rows, 1).rsqrt()
+    scaled, slope = scale[:, :, None] * hessian * scale[:, None, :], scale * slope
+    factor, failed = torch.linalg.cholesky_ex(scaled)
     pivots = factor.diagonal(dim1=-2, dim2=-1)
     floor = (slope.shape[-1] * torch.finfo(slope.dtype).eps) ** 0.5
-    definite = (failed == 0) & (pivots.amin(-1) > floor * pivots.amax(-1))
-    step = -torch.cholesky_solve(slope[..., None], factor)[..., 0]
-    rest = (finite & ~definite).nonzero()[:, 0]
-    convex = definite.clone()
+    convex = (failed == 0) & (pivots.amin(-1) > floor * pivots.amax(-1))
+    identity = torch.eye(slope.shape[-1], dtype=slope.dtype, device=slope.device)
+    step = -torch.cholesky_solve(slope[..., None], torch.where(convex[:, None, None], factor, identity))[..., 0]
+    rest = (finite & ~convex).nonzero()[:, 0]
     if rest.numel():
-        step[rest], convex[rest] = _by_spectrum(hessian[rest], slope[rest])
-    return Direction(torch.where(finite[:, None], step, torch.nan), convex)
+        step[rest], convex[rest] = _by_spectrum(scaled[rest], slope[rest])
+    return Direction(torch.where(finite[:, None], scale * step, torch.nan), convex)
 
 
 def _by_spectrum(hessian: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:

@@ -193,18 +193,23 @@ def _lower_barrier(now: Iterate, values: Values, tolerance: float) -> Iterate:
 
 
 def _step(problem: LocalProblem, now: Iterate, values: Values) -> Step:
-    hessian = problem.hessian((now.x, now.nu, now.lam))
+    """The Newton step; its matrices are put together and factored in float64, for lambda / s spans many magnitudes."""
+    dtype = now.x.dtype
+    hessian = problem.hessian((now.x, now.nu, now.lam)).double()
+    now = Iterate(*(getattr(now, f.name).double() for f in fields(now)))
+    wide = Values(*(t.double() for t in vars(values).values()))
     weight = now.lam / now.s
-    matrix = hessian + values.Jg.mT @ (weight[..., None] * values.Jg)
-    gap = values.g + now.s
+    matrix = hessian + wide.Jg.mT @ (weight[..., None] * wide.Jg)
+    gap = wide.g + now.s
     centring = now.mu[:, None] / now.s - now.lam + weight * gap
-    right = -(values.stationarity + _apply(values.Jg.mT, centring))
-    finite = matrix.isfinite().all(-1).all(-1) & values.finite & right.isfinite().all(-1)
+    right = -(wide.stationarity + _apply(wide.Jg.mT, centring))
+    finite = matrix.isfinite().all(-1).all(-1) & wide.finite & right.isfinite().all(-1)
     matrix, right = torch.where(finite[:, None, None], matrix, 0), torch.where(finite[:, None], right, torch.nan)
-    dx, dnu, convex = _constrained_step(matrix, right, torch.where(finite[:, None, None], values.Jh, 0), values.h)
-    ds = -gap - _apply(values.Jg, dx)
+    dx, dnu, convex = _constrained_step(matrix, right, torch.where(finite[:, None, None], wide.Jh, 0), wide.h)
+    ds = -gap - _apply(wide.Jg, dx)
     dlam = now.mu[:, None] / now.s - now.lam - weight * ds
-    return Step(dx, ds, dnu, dlam, convex, (dx * _apply(matrix, dx)).sum(-1))
+    curvature = (dx * _apply(matrix, dx)).sum(-1)
+    return Step(dx.to(dtype), ds.to(dtype), dnu.to(dtype), dlam.to(dtype), convex, curvature.to(dtype))
 
 
 def _constrained_step(matrix: Tensor, right: Tensor, rows: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:

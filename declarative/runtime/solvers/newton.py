@@ -74,7 +74,7 @@ class Newton(Solver):
         index = left.nonzero()[:, 0]
         if not index.numel():
             return solved
-        nearest = self._minimise(problem.take(index).feasibility())
+        nearest = self._minimise(problem.take(index).feasibility().with_start(solved.point[0][index]))
         start = nearest.point[0]
         h, g = problem.take(index).equality(start), problem.take(index).inequality(start)
         contradictory = largest(torch.cat([h, g.clamp_min(0)], -1)) > torch.finfo(start.dtype).eps ** 0.25
