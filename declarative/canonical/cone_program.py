@@ -17,7 +17,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from declarative.canonical.aliases import without_aliases
-from declarative.canonical.cvxpy_bridge import BridgeError, ConeTensors, Placed, cone_tensors
+from declarative.canonical.cvxpy_bridge import ConeTensors, Placed, cone_tensors
+from declarative.canonical.cvxpy_problem import BridgeError
 from declarative.canonical.instantiate import Relation, instantiate, numbers
 from declarative.canonical.parametrise import parametrise
 from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError, Label
@@ -213,7 +214,7 @@ def _duals(
         size = prod(shape)
         rows, columns, coefficients = [_NO_ROWS], [_NO_ROWS], [np.empty(0)]
         for relation, placed in placed_relations:
-            if relation.constraint == position:
+            if relation.constraint == position and size:
                 side = -1.0 if relation.kind == "lower" else 1.0
                 # A side between scalars, of a constraint that is not scalar, shares its dual evenly.
                 share = side * placed.column.size / size

@@ -15,8 +15,7 @@ Reference: Agrawal, Verschueren, Diamond and Boyd, A rewriting system for convex
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod, sqrt
 from types import SimpleNamespace
 from typing import Any
@@ -25,21 +24,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from declarative.atoms.constants import number
-from declarative.canonical.instantiate import Relation, numbers
+from declarative.canonical.cvxpy_problem import BridgeError, PosedVariable, pose
+from declarative.canonical.instantiate import Relation
 from declarative.canonical.parametrise import ParametricProgram
-from declarative.ir.definiteness import is_psd
-from declarative.ir.expression import At, Call, Constant, Expression, Index, Parameter, Range, Variable
-from declarative.ir.traverse import walk
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-SYMMETRIC = frozenset({"symmetric", "psd", "nsd"})
-
-
-class BridgeError(Exception):
-    """cvxpy declined the program; the message is its own."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,7 @@ def cone_tensors(program: ParametricProgram) -> ConeTensors:
     """The cone program of a parametric program; raises `BridgeError` with cvxpy's reason if it is none."""
     import cvxpy as cp
 
-    posed = _pose(cp, program)
+    posed = pose(cp, program)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -99,151 +89,13 @@ def cone_tensors(program: ParametricProgram) -> ConeTensors:
         _in_order(reduced.q, order),
         _in_order(reduced.A, order),
         tuple(
-            variable.placed((negative if variable.free.is_nonpos() else solution).primal_vars)
+            _placed_variable(variable, (negative if variable.free.is_nonpos() else solution).primal_vars)
             for variable in posed.variables
         ),
         tuple(
             _placed_dual(c, r, solution.dual_vars) for c, r in zip(posed.constraints, program.relations, strict=True)
         ),
     )
-
-
-@dataclass(frozen=True)
-class _PosedVariable:
-    """A variable as cvxpy has it: ``free`` are its free entries, ``places[i]`` the one that entry i is (-1: zero)."""
-
-    shape: tuple[int, ...]
-    free: Any
-    places: Ints
-    whole: Any
-
-    def placed(self, values: dict[int, Any]) -> Placed:
-        flat = np.ravel(np.asarray(values.get(self.free.id, ())), order="C")
-        columns = np.append(np.rint(np.abs(flat)).astype(np.int64) - 1, -1)
-        if flat.size != self.free.size or np.any(columns[:-1] < 0):
-            raise BridgeError("cvxpy dropped a variable")
-        return Placed(self.shape, columns[self.places], np.ones(self.places.size))
-
-
-@dataclass
-class _Translation:
-    """Expressions to cvxpy's, each sub-expression once."""
-
-    cp: Any
-    symbols: dict[str, Any]
-    known: dict[Expression, Any] = field(default_factory=dict)
-
-    def __call__(self, expression: Expression) -> Any:
-        if expression not in self.known:
-            self.known[expression] = self._translate(expression)
-        return self.known[expression]
-
-    def _translate(self, expression: Expression) -> Any:
-        value = number(expression)
-        if value is not None:
-            return value
-        match expression:
-            case Constant():
-                return self.cp.Constant(np.array(expression.value))
-            case Parameter(name=name) | Variable(name=name):
-                return self.symbols[name]
-            case Index(base=base, subscripts=subscripts):
-                return self(base)[tuple(map(_key, subscripts))]
-            case Call(atom=atom, args=args):
-                inner = [self(arg) for arg in args]
-                if atom.name == "quad_form" and is_psd(args[1]) and _has_parameters(args[1]):
-                    inner[1] = self.cp.psd_wrap(inner[1])
-                return atom.to_cvxpy(self.cp, *inner)
-        raise TypeError(f"{type(expression).__name__} has no place in a cone program")
-
-
-@dataclass(frozen=True)
-class _Posed:
-    """The problem in cvxpy; ``constraints`` are those of the program's relations, in order."""
-
-    problem: Any
-    parameters: tuple[Any, ...]
-    variables: tuple[_PosedVariable, ...]
-    constraints: tuple[Any, ...]
-
-
-def _pose(cp: Any, program: ParametricProgram) -> _Posed:
-    parameters = tuple(_parameter(cp, entry.symbol) for entry in program.theta)
-    variables = tuple(_variable(cp, variable) for variable in (*program.variables, *program.lifted))
-    translate = _Translation(cp, {entry.symbol.name: p for entry, p in zip(program.theta, parameters, strict=True)})
-    names = [variable.name for variable in (*program.variables, *program.lifted)]
-    translate.symbols |= {name: posed.whole for name, posed in zip(names, variables, strict=True)}
-    try:
-        constraints = tuple(_constraint(translate, relation) for relation in program.relations)
-        definitions = [_constraint(translate, relation) for relation in program.definitions]
-        # A variable that occurs nowhere else is kept: its gradient and its value are asked for all the same.
-        presence = sum(cp.sum(0 * posed.free) for posed in variables if posed.free.size)
-        objective = cp.Minimize(translate(program.objective) + presence)
-    except (ValueError, TypeError) as error:
-        raise BridgeError(str(error)) from error
-    attributes = [c for v, p in zip(program.variables, variables, strict=False) for c in _definite(v, p.whole)]
-    problem = cp.Problem(objective, [*constraints, *definitions, *attributes])
-    return _Posed(problem, parameters, variables[: len(program.variables)], constraints)
-
-
-def _parameter(cp: Any, symbol: Parameter) -> Any:
-    """A cvxpy parameter with the sign that is known. The reduction evaluates the program once, so it has a value."""
-    nonneg = symbol.sign.is_nonneg
-    parameter = cp.Parameter(numbers(symbol.shape), nonneg=nonneg, nonpos=symbol.sign.is_nonpos and not nonneg)
-    parameter.value = np.zeros(parameter.shape)
-    return parameter
-
-
-def _variable(cp: Any, variable: Variable) -> _PosedVariable:
-    """A symmetric matrix is made of its lower triangle, row by row, a diagonal one of its diagonal."""
-    shape = numbers(variable.shape)
-    nonneg, nonpos = "nonneg" in variable.attributes, "nonpos" in variable.attributes
-    places = _free_places(variable)
-    if places is None:
-        whole = cp.Variable(shape, nonneg=nonneg, nonpos=nonpos)
-        return _PosedVariable(shape, whole, np.arange(prod(shape)), whole)
-    free = cp.Variable(int(places.max(initial=-1)) + 1, nonneg=nonneg, nonpos=nonpos)
-    (filled,) = np.nonzero(places >= 0)
-    spread = sp.csr_array((np.ones(filled.size), (filled, places[filled])), shape=(places.size, free.size))
-    return _PosedVariable(shape, free, places, cp.reshape(spread @ free, shape, order="C"))
-
-
-def _free_places(variable: Variable) -> Ints | None:
-    """Which free entry each entry of a structured matrix is, row by row; None for a matrix without structure."""
-    rows, columns = np.indices(numbers(variable.shape)) if variable.rank == 2 else (None, None)
-    if rows is None or columns is None:
-        return None
-    if "diag" in variable.attributes:
-        return np.asarray(np.where(rows == columns, rows, -1).ravel(), dtype=np.int64)
-    if variable.attributes & SYMMETRIC:
-        i, j = np.maximum(rows, columns), np.minimum(rows, columns)
-        return np.asarray((i * (i + 1) // 2 + j).ravel(), dtype=np.int64)
-    return None
-
-
-def _definite(variable: Variable, whole: Any) -> Iterator[Any]:
-    if "psd" in variable.attributes:
-        yield whole >> 0
-    if "nsd" in variable.attributes:
-        yield -whole >> 0
-
-
-def _constraint(translate: Callable[[Expression], Any], relation: Relation) -> Any:
-    left = translate(relation.left)
-    if relation.right is None:
-        return left >> 0
-    right = translate(relation.right)
-    return left == right if relation.kind == "equal" else left <= right
-
-
-def _key(subscript: At | Range) -> int | slice:
-    if isinstance(subscript, At):
-        return subscript.index.evaluate({})
-    return slice(subscript.first.evaluate({}), subscript.last.evaluate({}) + 1)
-
-
-def _has_parameters(expression: Expression) -> bool:
-    return any(isinstance(node, Parameter) for node in walk(expression))
 
 
 def _theta_order(parameters: tuple[Any, ...], first_column: dict[int, int]) -> Ints:
@@ -287,6 +139,15 @@ def _cones(dims: Any) -> tuple[tuple[str, int | float], ...]:
     cones += [("soc", size) for size in dims.soc] + [("psd", order) for order in dims.psd]
     cones += [("exp", dims.exp)] + [("pow", float(alpha)) for alpha in dims.p3d]
     return tuple((kind, int(value) if kind != "pow" else value) for kind, value in cones if value)
+
+
+def _placed_variable(posed: PosedVariable, values: dict[int, Any]) -> Placed:
+    """Where a variable lies in x. Its numbers are negative where cvxpy projects it onto what is not positive."""
+    flat = np.ravel(np.asarray(values.get(posed.free.id, ())), order="C")
+    columns = np.append(np.rint(np.abs(flat)).astype(np.int64) - 1, -1)
+    if flat.size != posed.free.size or np.any(columns[:-1] < 0):
+        raise BridgeError("cvxpy dropped a variable")
+    return Placed(posed.shape, columns[posed.places], np.ones(posed.places.size))
 
 
 def _placed_dual(constraint: Any, relation: Relation, values: dict[int, Any]) -> Placed:

@@ -24,10 +24,11 @@ from dataclasses import dataclass, field, replace
 
 from declarative.atoms import ATOMS
 from declarative.canonical.instantiate import Instance, Relation
+from declarative.canonical.parameters import is_affine_use, is_parametric, known_attributes
 from declarative.ir.atom import AtomError
 from declarative.ir.curvature import Curvature
 from declarative.ir.definiteness import is_nsd, is_psd
-from declarative.ir.expression import Call, Constant, Expression, ExternCall, Index, Let, Parameter, Symbol, Variable
+from declarative.ir.expression import Call, Constant, Expression, Index, Let, Parameter, Variable
 from declarative.ir.traverse import walk, without_lets
 
 ONE = Constant(1.0)
@@ -119,7 +120,7 @@ class _Rewriting:
                 factor, scaled = (a, b) if a.is_constant else (b, a)
                 return self._scaled(factor, scaled, quadratic)
             case "div", (a, b) if b.is_constant:
-                return self._scaled(_reciprocal(b), a, quadratic) if _parametric(b) else self._plain(call, quadratic)
+                return self._scaled(_reciprocal(b), a, quadratic) if is_parametric(b) else self._plain(call, quadratic)
             case "matmul", (a, b) if a.is_constant or b.is_constant:
                 return self._product(a, b)
             case "quad_form", (x, P) if not x.is_constant:
@@ -137,14 +138,14 @@ class _Rewriting:
     def _product(self, a: Expression, b: Expression) -> Expression:
         """``a @ b`` where one factor is constant: the other must hold no parameter if this one does."""
         if a.is_constant:
-            return _call("matmul", self.hoist(a), self._free(b) if _parametric(a) else self.rewrite(b))
-        return _call("matmul", self._free(a) if _parametric(b) else self.rewrite(a), self.hoist(b))
+            return _call("matmul", self.hoist(a), self._free(b) if is_parametric(a) else self.rewrite(b))
+        return _call("matmul", self._free(a) if is_parametric(b) else self.rewrite(a), self.hoist(b))
 
     def _quadratic_form(self, x: Expression, P: Expression, quadratic: bool) -> Expression:
         """In the objective P enters as it is, singular or not; elsewhere by its Cholesky factor, as a norm."""
         if is_nsd(P) and not is_psd(P):
             return _call("neg", self._quadratic_form(x, _call("neg", P), quadratic))
-        if not _parametric(P):
+        if not is_parametric(P):
             return _call("quad_form", self.rewrite(x), P)
         if quadratic:
             return _call("quad_form", self._free(x), self.hoist(P))
@@ -155,7 +156,7 @@ class _Rewriting:
         """``factor * scaled``, the constant factor carried inwards to what holds parameters itself."""
         if scaled.is_constant:
             return self.hoist(_call("mul", factor, scaled))
-        if not _parametric(factor):
+        if not is_parametric(factor):
             return _call("mul", factor, self.rewrite(scaled, quadratic=quadratic))
         match scaled:
             case Let(body=body):
@@ -176,7 +177,7 @@ class _Rewriting:
                 return self._product(_call("mul", factor, a), b)
             case Call(atom=atom, args=(a, b)) if atom.name == "matmul" and b.is_constant and not factor.shape:
                 return self._product(a, _call("mul", factor, b))
-            case Call(atom=atom, args=(x, P)) if atom.name == "quad_form" and quadratic and _parametric(P):
+            case Call(atom=atom, args=(x, P)) if atom.name == "quad_form" and quadratic and is_parametric(P):
                 return self._quadratic_form(x, _call("mul", factor, P), quadratic)
         expanded = _expanded_product(scaled)
         if expanded is not None:
@@ -186,7 +187,7 @@ class _Rewriting:
     def _free(self, expression: Expression, quadratic: bool = False) -> Expression:
         """The expression without parameters: as it is, with lifted arguments, or lifted as a whole."""
         rewritten = self.rewrite(expression, quadratic=quadratic)
-        if not _parametric(rewritten):
+        if not is_parametric(rewritten):
             return rewritten
         inner = without_lets(expression)
         if isinstance(inner, Call) and not inner.curvature.is_affine:
@@ -200,13 +201,13 @@ class _Rewriting:
         if any(arg.curvature is Curvature.UNKNOWN for arg in call.args):
             return None
         try:
-            shadow = replace(call, args=tuple(_stand_in(arg) if _parametric(arg) else arg for arg in call.args))
+            shadow = replace(call, args=tuple(_stand_in(arg) if is_parametric(arg) else arg for arg in call.args))
         except AtomError:
             return None
         if shadow.curvature is not call.curvature:
             return None
         return replace(
-            call, args=tuple(self._lift(arg) if _parametric(arg) else self.rewrite(arg) for arg in call.args)
+            call, args=tuple(self._lift(arg) if is_parametric(arg) else self.rewrite(arg) for arg in call.args)
         )
 
     def _lift(self, expression: Expression) -> Variable:
@@ -226,9 +227,9 @@ class _Rewriting:
 
     def hoist(self, expression: Expression) -> Expression:
         """A constant as numbers, as an affine use of bare parameters, or as one entry of theta."""
-        if not _parametric(expression):
+        if not is_parametric(expression):
             return without_lets(expression)
-        if _is_affine_use(expression):
+        if is_affine_use(expression):
             inner = without_lets(expression)
             for node in walk(inner):
                 if isinstance(node, Parameter):
@@ -237,7 +238,7 @@ class _Rewriting:
         key = without_lets(expression)
         if key not in self.entries:
             name = expression.name if isinstance(expression, Let) else self._unused("hoisted", len(self.entries))
-            symbol = Parameter(name, expression.shape, _attributes(expression))
+            symbol = Parameter(name, expression.shape, known_attributes(expression))
             self.entries[key] = Entry(symbol, expression)
         return self.entries[key].symbol
 
@@ -254,18 +255,6 @@ def _reciprocal(expression: Expression) -> Expression:
     return _call("div", ONE, expression)
 
 
-def _parametric(expression: Expression) -> bool:
-    """Whether data occur in it: parameters, and what only torch can evaluate."""
-    return any(isinstance(node, Parameter) or _of_torch(node) for node in walk(expression))
-
-
-def _of_torch(node: Expression) -> bool:
-    """Whether only torch can evaluate it."""
-    return isinstance(node, ExternCall) or (
-        isinstance(node, Call) and (node.atom.parameters_only or node.atom.local_only)
-    )
-
-
 def _stand_in(argument: Expression) -> Variable:
     """A variable with the shape of the argument, to ask what a function makes of one."""
     return Variable("", argument.shape)
@@ -276,33 +265,3 @@ def _expanded_product(expression: Expression) -> Expression | None:
     if isinstance(expression, Call) and expression.atom.name in ("mul", "matmul", "quad_over_lin"):
         return expression.atom.expand(*expression.args)
     return None
-
-
-def _is_affine_use(expression: Expression) -> bool:
-    """Whether it uses bare parameters in operations that are affine in them and keep a known sign known."""
-    match expression:
-        case Parameter():
-            return True
-        case Let(body=body) | Index(base=body):
-            return _is_affine_use(body)
-        case Call(atom=atom, args=args) if atom.name in ("add", "neg", "transpose"):
-            return all(_is_affine_use(arg) or _is_number(arg) for arg in args)
-        case Call(atom=atom, args=(a, b)) if atom.name == "mul":
-            return (_is_number(a) and _is_affine_use(b)) or (_is_number(b) and _is_affine_use(a))
-        case Call(atom=atom, args=(a, b)) if atom.name == "div":
-            return _is_affine_use(a) and _is_number(b)
-    return False
-
-
-def _is_number(expression: Expression) -> bool:
-    return expression.is_constant and not _parametric(expression)
-
-
-def _attributes(expression: Expression) -> frozenset[str]:
-    """What is known of an expression of parameters, as attributes of the entry that stands for it."""
-    known = {"nonneg": expression.sign.is_nonneg, "nonpos": expression.sign.is_nonpos}
-    if isinstance(expression, Symbol):
-        return expression.attributes
-    if expression.rank == 2:
-        known |= {"psd": is_psd(expression), "nsd": is_nsd(expression)}
-    return frozenset(name for name, holds in known.items() if holds)

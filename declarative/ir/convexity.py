@@ -31,6 +31,7 @@ class Finding:
     label: str
     notes: tuple[str, ...] = ()
     help: str | None = None
+    wanted: Curvature | None = None
     foreign: bool = False
     """Whether it is a function that no convex problem may apply to variables."""
 
@@ -92,8 +93,8 @@ def _call(call: Call, wanted: Curvature) -> Finding | None:
     ]
     if broken:
         return _composition(call, intrinsic, monotonicity[broken[0]], broken[0])
-    label = f"this is {intrinsic.value}"
-    return Finding(call, f"{quote(call)} is {intrinsic.value}", label, help=_flipped(call, wanted))
+    label = f"this is {intrinsic.value} and must be {wanted.value} here"
+    return Finding(call, f"{quote(call)} is {intrinsic.value}", label, help=_flipped(call, wanted), wanted=wanted)
 
 
 def _affine(call: Call, monotonicity: Sequence[Monotonicity], wanted: Curvature) -> Finding | None:
@@ -139,7 +140,7 @@ def _composition(call: Call, outer: Curvature, monotonicity: Monotonicity, posit
     }.get(monotonicity, f"is {outer.value} but not monotone for arguments of this sign")
     return Finding(
         call,
-        f"`{name}` needs {'an' if needed == 'affine' else 'a'} {needed} argument, but {quote(arg)} is {word(arg)}",
+        f"`{name}` takes {'an' if needed == 'affine' else 'a'} {needed} argument and {quote(arg)} is {word(arg)}",
         f"`{name}` {how}",
         notes=(COMPOSITION,),
         help=_rewrite(call),

@@ -5,7 +5,7 @@ Equality is structural and ignores spans, so two spellings at two places are one
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,16 +26,16 @@ class Expression(ABC):
     """A node. ``span`` is where it was written, None for what the compiler made."""
 
     @property
-    def shape(self) -> Shape:
-        raise NotImplementedError
+    @abstractmethod
+    def shape(self) -> Shape: ...
 
     @property
     def sign(self) -> Sign:
         return Sign.UNKNOWN
 
     @property
-    def curvature(self) -> Curvature:
-        raise NotImplementedError
+    @abstractmethod
+    def curvature(self) -> Curvature: ...
 
     @property
     def children(self) -> tuple[Expression, ...]:

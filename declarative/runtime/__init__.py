@@ -1,0 +1,71 @@
+"""What emitted modules are written with: torch and solvers, nothing of the compiler."""
+
+from declarative.runtime.affine_map import AffineMap
+from declarative.runtime.assemble import (
+    block_matrix,
+    block_rows,
+    block_vector,
+    concatenate,
+    dot,
+    eye,
+    fill,
+    flatten,
+    full,
+    linear_rows,
+    matvec,
+    split,
+    stack,
+    tensor,
+    tile,
+    weighted,
+)
+from declarative.runtime.binding import Spec
+from declarative.runtime.cone import ConePattern, ConePoint, ConeProgram
+from declarative.runtime.errors import InputError, LayerError, SolveError
+from declarative.runtime.layer import Block, Layer, Solution
+from declarative.runtime.local import local_problem, root_problem
+from declarative.runtime.points import BoundedPoint, EqualityPoint, LocalPoint, RootPoint
+from declarative.runtime.quadratic import DenseQP, QPPoint
+from declarative.runtime.smooth import LocalProblem, RootProblem
+from declarative.runtime.status import Status
+
+__all__ = [
+    "AffineMap",
+    "Block",
+    "BoundedPoint",
+    "ConePattern",
+    "ConePoint",
+    "ConeProgram",
+    "DenseQP",
+    "EqualityPoint",
+    "InputError",
+    "Layer",
+    "LayerError",
+    "LocalPoint",
+    "LocalProblem",
+    "QPPoint",
+    "RootPoint",
+    "RootProblem",
+    "Solution",
+    "SolveError",
+    "Spec",
+    "Status",
+    "block_matrix",
+    "block_rows",
+    "block_vector",
+    "concatenate",
+    "dot",
+    "eye",
+    "fill",
+    "flatten",
+    "full",
+    "linear_rows",
+    "local_problem",
+    "matvec",
+    "root_problem",
+    "split",
+    "stack",
+    "tensor",
+    "tile",
+    "weighted",
+]

@@ -1,0 +1,47 @@
+"""Recognition: the most specific structure that a program has. To add one, write its file and a line here."""
+
+from __future__ import annotations
+
+from declarative.canonical.mismatch import Mismatch
+from declarative.canonical.normalise import normalise
+from declarative.canonical.quadratic import quadratic_form
+from declarative.ir.program import Program
+from declarative.structures.cone_program import ConeProgram
+from declarative.structures.dense_qp import DenseQP
+from declarative.structures.simplex import SimplexProjection
+from declarative.structures.smooth import Root, SmoothLocal
+from declarative.structures.softmax import Softmax
+from declarative.structures.structure import Canonical, Match, Structure
+
+STRUCTURES: tuple[Structure, ...] = (
+    Softmax(),
+    SimplexProjection(),
+    DenseQP(),
+    SmoothLocal(),
+    Root(),
+    ConeProgram(),
+)
+"""Most specific first."""
+
+Recognition = tuple[tuple[Structure, Match | Mismatch], ...]
+
+
+def canonicalise(program: Program) -> Canonical:
+    """The forms of a program that recognition reads."""
+    if program.objective.local or program.objective.sense == "solve":
+        return Canonical(program, None, Mismatch("the problem is not convex"))
+    normal = normalise(program)
+    return Canonical(program, normal, quadratic_form(normal))
+
+
+def recognise(canonical: Canonical) -> Recognition:
+    """What each structure says, in order, up to and with the first match."""
+    answers: list[tuple[Structure, Match | Mismatch]] = []
+    for structure in STRUCTURES:
+        answers.append((structure, structure.recognise(canonical)))
+        if isinstance(answers[-1][1], Match):
+            break
+    return tuple(answers)
+
+
+__all__ = ["STRUCTURES", "Canonical", "Match", "Mismatch", "Recognition", "Structure", "canonicalise", "recognise"]

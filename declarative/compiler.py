@@ -1,0 +1,164 @@
+"""The compiler, one line per stage: text or builder -> program -> canonical form -> structure -> torch module."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import linecache
+import sys
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Protocol
+
+from declarative.canonical.mismatch import Mismatch
+from declarative.codegen.names import class_name
+from declarative.codegen.torch_module import emit, shell
+from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
+from declarative.frontend import parse_program
+from declarative.ir.program import Program
+from declarative.runtime.layer import Layer
+from declarative.structures import Canonical, Match, Recognition, canonicalise, recognise
+from declarative.structures.cone_program import ConeProgramMatch
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What each stage made of a program. ``source`` is the emitted module, None where sizes are still open."""
+
+    program: Program
+    canonical: Canonical
+    recognition: Recognition
+    source: str | None
+
+    @property
+    def match(self) -> Match:
+        """The structure that was chosen."""
+        return next(m for _, m in self.recognition if isinstance(m, Match))
+
+    @property
+    def class_name(self) -> str:
+        return class_name(self.program.name)
+
+
+def compile(source: str | PathLike[str] | Program | SupportsProgram, **sizes: int) -> type[Layer]:
+    """A layer class from a ``.opt`` file, a program, or a layer built in Python.
+
+    ``sizes`` fixes dimensions by name. A class whose structure needs sizes that are still open takes them from the
+    arguments of each call, specialises itself to them and keeps what it made. The emitted source of a class is its
+    ``source()``. Raises `DiagnosticError` with every error of the program.
+    """
+    if isinstance(source, str | PathLike):
+        program = read(source, sizes)
+    else:
+        program = source if isinstance(source, Program) else source.program()
+    compilation = stages(program, sizes)
+    if compilation.source is not None:
+        return load(compilation.source, compilation.class_name)
+    return specialising(compilation, sizes)
+
+
+class SupportsProgram(Protocol):
+    """What the builder's layer is to the compiler."""
+
+    def program(self) -> Program: ...
+
+
+def read(path: str | PathLike[str], sizes: Mapping[str, int] | None = None) -> Program:
+    """A program from a ``.opt`` file; raises `DiagnosticError` with everything that is wrong with it (E0xx, E1xx, ...)."""
+    name = str(path)
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise _file_error("E001", f"no file `{name}`") from None
+    except IsADirectoryError:
+        raise _file_error("E001", f"`{name}` is a directory, not a file") from None
+    except OSError as error:
+        raise _file_error("E001", f"cannot read `{name}`: {(error.strerror or str(error)).lower()}") from None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _file_error("E002", f"`{name}` is not text: byte {error.start} is not UTF-8") from None
+    return parse_program(text.replace("\r\n", "\n"), name, sizes)
+
+
+def _file_error(code: str, message: str) -> DiagnosticError:
+    return DiagnosticError([Diagnostic(code, message)])
+
+
+def stages(program: Program, sizes: Mapping[str, int] | None = None) -> Compilation:
+    """Run the compiler. ``sizes`` fixes dimensions; a cone program is emitted only when all are known."""
+    canonical = canonicalise(program)
+    recognition = recognise(canonical)
+    match = next((m for _, m in recognition if isinstance(m, Match)), None)
+    if match is None:
+        reasons = tuple(f"{s.name}: {m.reason}" for s, m in recognition if isinstance(m, Mismatch))
+        raise DiagnosticError([Diagnostic("E605", "no structure solves this program", notes=reasons)])
+    known = complete(program, match, sizes or {})
+    source = None if known is None else emit(program, match, known)
+    return Compilation(program, canonical, recognition, source)
+
+
+def complete(program: Program, match: Match, sizes: Mapping[str, int]) -> Mapping[str, int] | None:
+    """The sizes to emit at: those given, and for a cone program the defaults too; None where one is still open."""
+    _refuse_unknown(program, sizes)
+    if not isinstance(match, ConeProgramMatch):
+        return sizes
+    known = {d.name: sizes.get(d.name, d.default) for d in program.dimensions}
+    return None if any(v is None for v in known.values()) else {k: v for k, v in known.items() if v is not None}
+
+
+def _refuse_unknown(program: Program, sizes: Mapping[str, int]) -> None:
+    names = [d.name for d in program.dimensions]
+    unknown = [name for name in sizes if name not in names]
+    if unknown:
+        raise DiagnosticError(
+            [
+                Diagnostic(
+                    "E602",
+                    f"no dimension `{unknown[0]}`",
+                    notes=(f"the program's dimensions are {', '.join(names) or 'none'}",),
+                )
+            ]
+        )
+
+
+def load(source: str, name: str) -> type[Layer]:
+    """The class of an emitted module's source, as though it had been imported."""
+    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+    module = types.ModuleType(f"declarative.compiled.{name}_{digest}")
+    filename = f"<declarative {name} {digest}>"
+    # Tracebacks and debuggers show the emitted lines.
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    sys.modules[module.__name__] = module
+    exec(builtins.compile(source, filename, "exec"), module.__dict__)
+    loaded: type[Layer] = module.__dict__[name]
+    loaded.source = classmethod(lambda cls: source)  # type: ignore[attr-defined]
+    return loaded
+
+
+def specialising(compilation: Compilation, sizes: Mapping[str, int]) -> type[Layer]:
+    """A class that emits, for the sizes of each call, the class that serves them, once."""
+    program, match = compilation.program, compilation.match
+    made: dict[tuple[tuple[str, int], ...], type[Layer]] = {}
+
+    def specialised(self: Layer, found: Mapping[str, int]) -> type[Layer]:
+        key = tuple((d.name, found[d.name]) for d in program.dimensions)
+        if key not in made:
+            made[key] = load(emit(program, match, dict(key)), compilation.class_name)
+        return made[key]
+
+    def source(cls: type[Layer]) -> str:
+        raise LookupError(f"{cls.__name__} is emitted per sizes; name them in dl.compile(..., {_open(program, sizes)})")
+
+    body = {**shell(program, sizes), "specialised": specialised, "source": classmethod(source), "__doc__": program.doc}
+    return type(compilation.class_name, (Layer,), body)
+
+
+def _open(program: Program, sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{d.name}=..." for d in program.dimensions if d.name not in sizes)
+
+
+__all__ = ["Compilation", "compile", "complete", "load", "parse_program", "read", "specialising", "stages"]

@@ -1,0 +1,255 @@
+"""From the arguments of a call to tensors whose shapes, dtype and device agree, and the sizes that they determine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from declarative.runtime.errors import InputError
+from declarative.runtime.sizes import evaluate, solve_for
+
+LOW_PRECISION = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A declared parameter: its name, its symbolic sizes and attributes, as emitted modules write them."""
+
+    name: str
+    sizes: tuple[str, ...] = ()
+    attributes: frozenset[str] = frozenset()
+    binding: str = "call"
+    value: Any = None
+    doc: str = ""
+
+    def __init__(
+        self,
+        name: str,
+        *sizes: str | int,
+        attributes: str = "",
+        binding: str = "call",
+        value: Any = None,
+        doc: str = "",
+    ) -> None:
+        for key, given in (
+            ("name", name),
+            ("sizes", tuple(str(s) for s in sizes)),
+            ("attributes", frozenset(attributes.split())),
+            ("binding", binding),
+            ("value", value),
+            ("doc", doc),
+        ):
+            object.__setattr__(self, key, given)
+
+    @property
+    def rank(self) -> int:
+        return len(self.sizes)
+
+    def __str__(self) -> str:
+        return f"{self.name}[{', '.join(self.sizes)}]" if self.sizes else self.name
+
+    @property
+    def shape_text(self) -> str:
+        """``(*batch, m, n)``."""
+        return f"({', '.join(('*batch', *self.sizes))})"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The arguments of one call, in the order of their specs."""
+
+    specs: tuple[Spec, ...]
+    values: tuple[Tensor, ...]
+    sizes: dict[str, int]
+    batch: torch.Size
+    dtype: torch.dtype | None
+    """The dtype to return, where it is not the one that is computed in; else None."""
+    finite: Tensor | None = field(default=None)
+    """(*batch), false where an argument of the instance is not finite; None where that was not asked."""
+
+    def named(self) -> Mapping[str, Tensor]:
+        return {spec.name: value for spec, value in zip(self.specs, self.values, strict=True)}
+
+
+def bind(
+    layer: str,
+    specs: tuple[Spec, ...],
+    args: Sequence[Any],
+    keywords: Mapping[str, Any],
+    known: Mapping[str, int],
+    like: Tensor,
+) -> Bound:
+    """Match arguments to specs by position and keyword; raises `InputError` that names the argument and says what to write.
+
+    ``known`` are the sizes fixed before the call; ``like`` gives dtype and device where no argument is a tensor.
+    """
+    given = _matched(layer, specs, args, keywords)
+    tensors = _as_tensors(layer, specs, given, like)
+    sizes = dict(known)
+    _solve_sizes(layer, specs, tensors, sizes)
+    leads = [t.shape[: t.dim() - s.rank] for s, t in zip(specs, tensors, strict=True)]
+    try:
+        batch = torch.Size(torch.broadcast_shapes(*leads))  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        found = ", ".join(f"`{s.name}` {tuple(lead)}" for s, lead in zip(specs, leads, strict=True) if lead)
+        raise InputError(f"{layer}: the batch dimensions do not broadcast together: {found}") from None
+    dtype = tensors[0].dtype if tensors and tensors[0].dtype in LOW_PRECISION else None
+    if dtype is not None:
+        tensors = [t.float() for t in tensors]
+    return Bound(specs, tuple(tensors), sizes, batch, dtype)
+
+
+def _matched(layer: str, specs: tuple[Spec, ...], args: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    names = [s.name for s in specs]
+    signature = f"{layer}({', '.join(map(str, specs))})"
+    if len(args) > len(specs):
+        raise InputError(f"{layer}: {len(args)} arguments given, {len(specs)} expected: {signature}")
+    given = dict(zip(names, args, strict=False))
+    for name, value in keywords.items():
+        if name not in names:
+            raise InputError(f"{layer}: no parameter `{name}`: {signature}")
+        if name in given:
+            raise InputError(f"{layer}: parameter `{name}` is given twice, by position and by keyword")
+        given[name] = value
+    missing = [s for s in specs if s.name not in given]
+    if missing:
+        wanted = ", ".join(f"`{s.name}` of shape {s.shape_text}" for s in missing)
+        raise InputError(f"{layer}: missing {wanted}: {signature}")
+    return given
+
+
+def _as_tensors(layer: str, specs: tuple[Spec, ...], given: Mapping[str, Any], like: Tensor) -> list[Tensor]:
+    first = next((given[s.name] for s in specs if isinstance(given[s.name], Tensor)), like)
+    if not first.is_floating_point():
+        first = like
+    tensors = []
+    for spec in specs:
+        value = given[spec.name]
+        if not isinstance(value, Tensor):
+            try:
+                value = torch.as_tensor(value, dtype=first.dtype, device=first.device)
+            except (TypeError, ValueError, RuntimeError):
+                kind = type(value).__name__
+                raise InputError(f"{layer}: `{spec.name}` is a {kind}; expected a tensor {spec.shape_text}") from None
+        if not value.is_floating_point():
+            raise InputError(
+                f"{layer}: `{spec.name}` is {value.dtype}; expected a real floating-point tensor, e.g. {spec.name}.float()"
+            )
+        if value.dtype != first.dtype or value.device != first.device:
+            anchor = next(s.name for s in specs if given[s.name] is first) if first is not like else "the layer"
+            raise InputError(
+                f"{layer}: `{spec.name}` is {value.dtype} on {value.device}, but `{anchor}` is {first.dtype} on "
+                f"{first.device}; bring them together, e.g. {spec.name}.to({anchor if first is not like else 'x'})"
+            )
+        tensors.append(value)
+    return tensors
+
+
+def _solve_sizes(layer: str, specs: tuple[Spec, ...], tensors: Sequence[Tensor], sizes: dict[str, int]) -> None:
+    """Fill ``sizes`` from the shapes, simplest sizes first, then compare every shape."""
+    source: dict[str, str] = {}
+    for spec, tensor in zip(specs, tensors, strict=True):
+        if tensor.dim() < spec.rank:
+            raise InputError(
+                f"{layer}: `{spec.name}` has shape {tuple(tensor.shape)}; expected {spec.shape_text}, "
+                f"at least {spec.rank} dimension{'s' if spec.rank > 1 else ''}"
+            )
+    for _ in range(2):
+        for spec, tensor in zip(specs, tensors, strict=True):
+            for size, found in zip(spec.sizes, tensor.shape[tensor.dim() - spec.rank :], strict=True):
+                solved = solve_for(size, found, sizes)
+                if solved is not None:
+                    sizes[solved[0]] = solved[1]
+                    source[solved[0]] = spec.name
+    for spec, tensor in zip(specs, tensors, strict=True):
+        found_shape = tuple(tensor.shape[tensor.dim() - spec.rank :])
+        expected = tuple(evaluate(size, sizes) for size in spec.sizes)
+        if found_shape != expected:
+            known = ", ".join(
+                f"{name} = {value}" + (f" from `{source[name]}`" if name in source else "")
+                for name, value in sizes.items()
+                if any(name in size for size in spec.sizes)
+            )
+            wanted = f"({', '.join('?' if e is None else str(e) for e in expected)}{',' if len(expected) == 1 else ''})"
+            raise InputError(
+                f"{layer}: `{spec.name}` has shape {tuple(tensor.shape)}; expected {spec.shape_text}"
+                + (f" = (*batch, {wanted[1:]}" if spec.rank else "")
+                + (f", where {known}" if known else "")
+            )
+
+
+def with_finite(bound: Bound) -> Bound:
+    """Instances with a NaN or an infinity get the data of a sound instance, and are marked in ``finite``.
+
+    Zero times NaN is NaN: left in place, one bad instance would spoil the gradient of every shared parameter.
+    """
+    finite = torch.ones((), dtype=torch.bool)
+    for spec, value in zip(bound.specs, bound.values, strict=True):
+        good = torch.isfinite(value)
+        finite = finite.to(value.device) & (good.flatten(value.dim() - spec.rank).all(-1) if spec.rank else good)
+    finite = finite.expand(bound.batch)
+    values = []
+    sound = finite.flatten().to(torch.int8).argmax() if finite.numel() else None
+    for spec, value in zip(bound.specs, bound.values, strict=True):
+        if sound is None:
+            values.append(value)
+            continue
+        core = value.shape[value.dim() - spec.rank :]
+        whole = value.expand(*bound.batch, *core)
+        flat = whole.reshape(-1, *core)
+        donor = torch.nan_to_num(flat[sound].detach(), nan=1.0, posinf=1.0, neginf=1.0)
+        own = _own_mask(finite, value.dim() - spec.rank, value.shape)
+        values.append(torch.where(own.reshape(*own.shape, *[1] * spec.rank), value, donor))
+    return Bound(bound.specs, tuple(values), bound.sizes, bound.batch, bound.dtype, finite)
+
+
+def _own_mask(finite: Tensor, lead: int, shape: torch.Size) -> Tensor:
+    """Which of an argument's own instances stay: those that serve some sound instance of the batch."""
+    own = finite
+    while own.dim() > lead:
+        own = own.any(0)
+    for axis in range(lead):
+        if shape[axis] == 1 and own.shape[axis] != 1:
+            own = own.any(axis, keepdim=True)
+    return own
+
+
+def check_promises(layer: str, bound: Bound) -> None:
+    """Verify the attributes that call-time parameters promise; raises `InputError` naming parameter and instance."""
+    for spec, value in zip(bound.specs, bound.values, strict=True):
+        for attribute in sorted(spec.attributes):
+            broken = _violation(attribute, value, spec.rank)
+            lead = value.dim() - spec.rank
+            per_instance = broken.reshape(*value.shape[:lead], -1).amax(-1) if spec.rank else broken
+            scale = value.abs().amax() if value.numel() else value.new_zeros(())
+            tolerance = 10 * torch.finfo(value.dtype).eps * (1 + float(scale)) * (value.shape[-1] if spec.rank else 1)
+            bad = (per_instance > tolerance).nonzero().tolist()
+            if bad:
+                at = bad[0]
+                where = f" of instance {at[0] if len(at) == 1 else at}" if at else ""
+                more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+                raise InputError(
+                    f"{layer}: `{spec.name}`{where}{more} is promised {attribute} and is not: off by "
+                    f"{float(per_instance[tuple(at)]):.3g}"
+                )
+
+
+def _violation(attribute: str, value: Tensor, rank: int) -> Tensor:
+    """By how much each entry (or matrix) breaks an attribute; nonpositive where it holds."""
+    match attribute:
+        case "nonneg":
+            return -value
+        case "nonpos":
+            return value
+        case "symmetric":
+            return (value - value.mT).abs()
+        case "diag":
+            return (value - torch.diag_embed(value.diagonal(dim1=-2, dim2=-1))).abs()
+    skew = (value - value.mT).abs().flatten(-2).amax(-1)
+    eigenvalues = torch.linalg.eigvalsh((value + value.mT) / 2)
+    wrong = -eigenvalues[..., 0] if attribute == "psd" else eigenvalues[..., -1]
+    return torch.maximum(skew, wrong)

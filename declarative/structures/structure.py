@@ -1,0 +1,72 @@
+"""What a structure is: a class of problems that has a better way of being solved than the classes above it.
+
+`recognise` looks at the canonical forms, never at spelling, and says why where it declines.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from declarative.canonical.mismatch import Mismatch
+from declarative.canonical.normalise import NormalForm
+from declarative.canonical.quadratic import QuadraticForm
+from declarative.ir.expression import Expression
+from declarative.ir.program import Program
+
+Show = Callable[[Expression], str]
+"""Prints an expression of parameters as torch source."""
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The forms of a program that recognition reads. ``normal`` is None for local problems and systems of equations."""
+
+    program: Program
+    normal: NormalForm | None
+    quadratic: QuadraticForm | Mismatch
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """The body of ``solution`` in an emitted module.
+
+    ``lines`` are torch statements after which the names in ``point`` (the variable, then the duals) hold the solution.
+    ``duals`` maps the program's constraints to torch source in terms of ``point.x``, ``point.eq``, ...; ``fields`` are
+    the fields of the point in the order of ``point``. ``uses`` names the runtime functions in the text.
+    """
+
+    doc: str
+    lines: tuple[str, ...]
+    point: tuple[str, ...]
+    fields: tuple[str, ...]
+    duals: dict[str, str] = field(default_factory=dict)
+    uses: tuple[str, ...] = ("torch",)
+
+
+class Match(ABC):
+    """A program that has a structure, with what code generation needs of it."""
+
+    structure: str
+    """The structure's name."""
+
+    @abstractmethod
+    def summary(self, show: Show) -> str:
+        """One line for people: which solution, in terms of the parameters."""
+
+    def closed_form(self, show: Show) -> ClosedForm | None:
+        """The torch statements of the solution, where it has a closed form."""
+        return None
+
+
+class Structure(ABC):
+    """One entry of the registry."""
+
+    name: str
+    doc: str
+    """One sentence: what is recognised and how it is solved."""
+
+    @abstractmethod
+    def recognise(self, canonical: Canonical) -> Match | Mismatch:
+        """The match, or why there is none."""
