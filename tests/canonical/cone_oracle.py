@@ -56,6 +56,9 @@ class Solved:
     variables: dict[str, np.ndarray]
     duals: dict[str, np.ndarray]
     value: float
+    x: np.ndarray
+    z: np.ndarray
+    s: np.ndarray
 
 
 def theta_of(form: ConeForm, data: Data) -> np.ndarray:
@@ -80,6 +83,9 @@ def solve(form: ConeForm, data: Data) -> Solved:
         {v.name: v.map(x).reshape(v.shape) for v in form.variables},
         {d.name: d.map(z).reshape(d.shape) for d in form.duals},
         form.sign * (x @ (full @ x) / 2 + q @ x + form.offset(theta)[0]),
+        x,
+        z,
+        np.array(solution.s),
     )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cvxpy as cp
 import numpy as np
 import pytest
+import torch
 
 from declarative.canonical.cone_program import cone_form
 from declarative.diagnostics.diagnostic import DiagnosticError
 from declarative.frontend import parse_program
-from tests.canonical.cone_oracle import Solved, solve, solve_by_hand
+from declarative.runtime.cone import ConePattern, ConePoint, ConeProgram
+from tests.canonical.cone_oracle import Solved, solve, solve_by_hand, theta_of
 
 M = np.random.default_rng(7).standard_normal((3, 3))
 SYMMETRIC = M + M.T
@@ -31,6 +36,7 @@ def solved(text: str, data: dict[str, np.ndarray], **sizes: int) -> Solved:
         ("diag", {"diag": True}),
         ("symmetric nonneg", None),
         ("diag nonneg", None),
+        ("diag psd", None),
     ],
 )
 def test_projection_on_what_an_attribute_says(attributes: str, options: dict[str, bool] | None) -> None:
@@ -172,7 +178,7 @@ subject to
     np.testing.assert_allclose(found.duals["later"], [c.dual_value for c in later], atol=1e-5)
 
 
-def test_empty_ranges_and_a_variable_in_no_term() -> None:
+def test_empty_ranges() -> None:
     """One step has no pair of neighbours: the sum is zero, the constraint's dual is empty, the rest stands."""
     text = """layer l
 dim T = 4
@@ -186,6 +192,21 @@ subject to
     assert found.variables["x"] == pytest.approx(0.7, abs=1e-6)
     assert found.duals["rise"].shape == (0,)
     assert solved(text, {"c": np.arange(4.0)}).variables["x"].shape == (4,)
+
+
+def test_arrays_without_entries() -> None:
+    text = """layer l
+dim T = 4
+param c
+var x[T]
+var y[T-1]
+minimize sum_squares(x - c) + sum(square(y[t]) for t in 0..T-2)
+subject to
+  above: x[0..T-2] >= y
+"""
+    found = solved(text, {"c": np.array(0.7)}, T=1)
+    assert found.variables["x"] == pytest.approx(0.7, abs=1e-6)
+    assert found.variables["y"].shape == found.duals["above"].shape == (0,)
 
 
 def test_renamed_columns_are_merged() -> None:
@@ -246,3 +267,57 @@ def test_only_convex_problems_have_a_conic_form() -> None:
     program = parse_program("layer l\nparam a\nvar x from a\nminimize locally sin(x) + a\n", "case.opt")
     with pytest.raises(DiagnosticError, match="E605"):
         cone_form(program, {})
+
+
+def test_the_pattern_is_what_the_runtime_reads() -> None:
+    """Every kind of cone in one problem: the runtime accepts the pattern, and its residual vanishes at the solution."""
+    text = """layer l
+dim n
+param c[n]
+param M[n, n] symmetric
+var x[n] nonneg
+var X[n, n] symmetric
+minimize sum(exp(x - c)) + sum_squares(x) + quad_form(x, M @ M) + trace(X)
+subject to
+  pinned: x[0] + x[1] == 1
+  ball:   norm2(x - c) <= 1
+  cone:   X - M in psd
+"""
+    c = np.array([0.8, 0.3, -0.2])
+    form = cone_form(parse_program(text, "case.opt"), {"n": 3})
+    data = {"c": c, "M": M + M.T}
+    found, theta = solve(form, data), theta_of(form, data)
+    pattern = ConePattern(form.n, form.m, form.P_rows, form.P_columns, form.A_rows, form.A_columns, form.cones)
+    values = {name: torch.tensor(getattr(form, name)(theta)) for name in "PqAb"}
+    program = ConeProgram(pattern, **values)
+    assert {kind for kind, _ in form.cones} == {"zero", "nonneg", "soc", "psd", "exp"}
+    x, z, slack = (torch.tensor(part) for part in (found.x, found.z, found.s))
+    for residual in program.residual(ConePoint(x, z, slack)):
+        assert residual.abs().max() < 1e-6
+    assert program.objective(x).item() + form.offset(theta)[0] == pytest.approx(found.value)
+
+
+def test_nsd_matrix_and_quadratic_constraint() -> None:
+    """Concave forms: in the objective as they are, in a constraint by the Cholesky factor of the negative."""
+    text = """layer l
+param N[2, 2] nsd
+param c[2]
+var x[2]
+maximize quad_form(x - c, N) + c @ x
+subject to
+  cap: quad_form(x, N / 2) >= -1/2
+"""
+    N, c = -np.array([[2.0, 0.3], [0.3, 1.0]]), np.array([1.5, 0.4])
+    found = solved(text, {"N": N, "c": c})
+    x = cp.Variable(2)
+    cap = cp.quad_form(x, -N / 2) <= 0.5
+    value = solve_by_hand(cp.Minimize(cp.quad_form(x - c, -N) - c @ x), [cap])
+    np.testing.assert_allclose(found.variables["x"], x.value, atol=1e-5)
+    assert found.duals["cap"] == pytest.approx(cap.dual_value.item(), abs=1e-4)
+    assert cap.dual_value > 0.1
+    assert found.value == pytest.approx(-value, abs=1e-6)
+
+
+def test_cvxpy_is_imported_only_when_a_program_needs_it() -> None:
+    source = "import sys, declarative.canonical.cone_program; sys.exit('cvxpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0
