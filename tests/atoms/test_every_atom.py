@@ -111,7 +111,10 @@ def candidates(atom: Atom, position: int, *, only_variables: bool) -> Iterator[E
     if kind in NUMBERS:
         yield from map(Constant, NUMBERS[kind])
         return
-    for shape, attributes in itertools.product(SHAPES, SIGNS[kind]):
+    choices = [*itertools.product(SHAPES, SIGNS[kind])]
+    if kind == "any":
+        choices += [((3, 3), frozenset({"psd"})), ((3, 3), frozenset({"nsd"}))]
+    for shape, attributes in choices:
         if kind in ("psd", "symmetric") and shape != (3, 3):
             continue
         sizes = tuple(map(Size, shape))
