@@ -15,7 +15,7 @@ COMPOSED: tuple[Callable[..., Any], ...] = (
     lambda f, x, y, p, c: f.square(x - y) + f.abs(c * x),
     lambda f, x, y, p, c: f.sqrt(p) * f.norm1(x),
     lambda f, x, y, p, c: c[0] * f.norm1(x),
-    lambda f, x, y, p, c: -p * f.square(x),
+    lambda f, x, y, p, c: -p[0] * f.square(x),
     lambda f, x, y, p, c: f.square(f.square(x)),
     lambda f, x, y, p, c: f.square(f.square(x) - 1),
     lambda f, x, y, p, c: f.square(f.entr(x)),
