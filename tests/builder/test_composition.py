@@ -12,7 +12,7 @@ import declarative.builder as dl
 from declarative.ir.curvature import Curvature, Sign
 
 COMPOSED: tuple[Callable[..., Any], ...] = (
-    lambda f, x, y, p, c: f.square(x - y) + f.abs(c * x),
+    lambda f, x, y, p, c: f.square(x - y) + f.abs(c[0] * x),
     lambda f, x, y, p, c: f.sqrt(p) * f.norm1(x),
     lambda f, x, y, p, c: c[0] * f.norm1(x),
     lambda f, x, y, p, c: -p[0] * f.square(x),
