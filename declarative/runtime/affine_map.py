@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,12 +28,14 @@ class AffineMap:
     columns: int
     entries: tuple[Sequence[int], Sequence[int], Sequence[float]] = ((), (), ())
     constant: Sequence[float] | dict[int, float] = ()
+    _columns_read: tuple[int, ...] = field(default=(), init=False, repr=False)
     _placed: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
+        default_factory=dict, init=False, repr=False
     )
 
     def __post_init__(self) -> None:
         row, column, coefficient = self.entries
+        object.__setattr__(self, "_columns_read", tuple(sorted(set(column))))
         if not len(row) == len(column) == len(coefficient):
             lengths = f"{len(row)} rows, {len(column)} columns and {len(coefficient)} coefficients"
             raise InputError(f"affine map: {lengths}; expected as many of each")
@@ -73,18 +74,14 @@ class AffineMap:
         terms = vector[..., column] * coefficient
         return constant.expand(*batch, self.rows).index_add(-1, row, terms)
 
-    def _pieces_read(self, sizes: tuple[int, ...]) -> set[int]:
+    def _pieces_read(self, sizes: tuple[int, ...]) -> list[int]:
         """Indices of the pieces in which some entry's column lies."""
-        read, start = set(), 0
+        read, start = [], 0
         for k, size in enumerate(sizes):
-            if bool(((self._columns_read >= start) & (self._columns_read < start + size)).any()):
-                read.add(k)
+            if any(start <= column < start + size for column in self._columns_read):
+                read.append(k)
             start += size
         return read
-
-    @cached_property
-    def _columns_read(self) -> Tensor:
-        return torch.tensor(sorted(set(self.entries[1])), dtype=torch.long)
 
     def _on(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Rows, columns, coefficients and constant as tensors, made once per device and dtype."""

@@ -11,6 +11,8 @@ from declarative.runtime.cones import ConeProduct
 from declarative.runtime.cones.semidefinite import smat, svec
 from declarative.runtime.errors import InputError
 
+torch.set_num_threads(1)
+
 SPECS = [
     ("zero", 1),
     ("nonneg", 1),

@@ -40,23 +40,23 @@ class Exponential(Cone):
 
     def project(self, v: Tensor) -> Tensor:
         r, s, t = v.unbind(-1)
+        contained, polar, over_flat = _contains(v), _polar_contains(v), _over_flat(v)
         flat = torch.stack([r, torch.zeros_like(s), t.clamp_min(0)], -1)
-        on_surface = ~(_contains(v) | _polar_contains(v) | _over_flat(v))
-        rho, a, c = _surface(v, on_surface)
-        third = torch.where(rho > 0, (t + c * (-rho.clamp_min(0)).exp()).clamp_min(0), a * rho.clamp_max(0).exp())
-        surface = torch.stack([a * rho, a, third], -1)
-        outside = torch.where(_over_flat(v)[..., None], flat, surface)
-        return torch.where(_contains(v)[..., None], v, torch.where(_polar_contains(v)[..., None], 0, outside))
+        surface = _surface_point(t, *_surface(v, ~(contained | polar | over_flat)))
+        outside = torch.where(over_flat[..., None], flat, surface)
+        return torch.where(contained[..., None], v, torch.where(polar[..., None], 0, outside))
 
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
         r, s, t = v.unbind(-1)
+        contained, over_flat = _contains(v), _over_flat(v)
+        vanishing = _polar_contains(v) & (_polar_depth(v) > weak)
+        root = _surface(v, ~(contained | vanishing | over_flat))
+        distance = torch.linalg.vector_norm(v - _surface_point(t, *root), dim=-1)
+        inside = contained | (~(vanishing | over_flat) & (distance <= weak))
+
         eye = torch.eye(3, dtype=v.dtype, device=v.device)
         flat = torch.diag_embed(torch.stack([torch.ones_like(r), torch.zeros_like(s), (t >= -weak).to(v.dtype)], -1))
-        inside = torch.linalg.vector_norm(v - self.project(v), dim=-1) <= weak
-        vanishing = ~inside & _polar_contains(v) & (_polar_depth(v) > weak)
-        on_surface = ~(inside | vanishing | _over_flat(v))
-        surface = _surface_derivative(*_surface(v, on_surface))
-        outside = torch.where(_over_flat(v)[..., None, None], flat, surface)
+        outside = torch.where(over_flat[..., None, None], flat, _surface_derivative(*root))
         return torch.where(inside[..., None, None], eye, torch.where(vanishing[..., None, None], 0, outside))
 
     def margin(self, v: Tensor) -> Tensor:
@@ -130,6 +130,12 @@ def _surface(v: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # For rho > 0 the difference in a cancels and exp(rho) magnifies what is left; h = 0 gives it without either.
     down = (-rho.clamp_min(0)).exp()
     return rho, torch.where(rho > 0, (t + c * down).clamp_min(0) * down, a), c
+
+
+def _surface_point(t: Tensor, rho: Tensor, a: Tensor, c: Tensor) -> Tensor:
+    """p, its third coordinate by whichever side of h = 0 does not magnify rounding."""
+    third = torch.where(rho > 0, (t + c * (-rho.clamp_min(0)).exp()).clamp_min(0), a * rho.clamp_max(0).exp())
+    return torch.stack([a * rho, a, third], -1)
 
 
 def _finite_bracket(

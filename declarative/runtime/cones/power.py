@@ -48,11 +48,14 @@ class Power(Cone):
         return torch.where(inside[..., None], v, torch.where(polar[..., None], 0, outside))
 
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
+        contained, flat = self._contains(v), v[..., 2] == 0
+        vanishing = self._polar_contains(v) & (self._polar_depth(v) > weak)
+        wanted = ~(contained | vanishing | flat)
+        p = self._surface(v, wanted)
+        inside = contained | (wanted & (torch.linalg.vector_norm(v - p, dim=-1) <= weak))
+        surface = self._surface_derivative(p, torch.where(wanted, v[..., 2], 1))
+
         eye = torch.eye(3, dtype=v.dtype, device=v.device)
-        inside = torch.linalg.vector_norm(v - self.project(v), dim=-1) <= weak
-        vanishing = ~inside & self._polar_contains(v) & (self._polar_depth(v) > weak)
-        flat = v[..., 2] == 0
-        surface = self._surface_derivative(v, ~(inside | vanishing | flat))
         outside = torch.where(flat[..., None, None], self._flat_derivative(v), surface)
         return torch.where(inside[..., None, None], eye, torch.where(vanishing[..., None, None], 0, outside))
 
@@ -109,17 +112,16 @@ class Power(Cone):
         rho = increasing_root(h, size * 1e-30, size)
         return torch.stack([*legs(rho), z.sign() * rho], -1)
 
-    def _surface_derivative(self, v: Tensor, wanted: Tensor) -> Tensor:
-        p_x, p_y, p_z = self._surface(v, wanted).unbind(-1)
+    def _surface_derivative(self, p: Tensor, z: Tensor) -> Tensor:
+        p_x, p_y, p_z = p.unbind(-1)
         alpha, rho = self.alpha, p_z.abs()
-        z = torch.where(wanted, v[..., 2], 1)
         k = (z.abs() - rho).clamp_min(0) * alpha * (1 - alpha) * rho
         # n, k and g rescaled by p_x p_y, which leaves D as it is and all finite where a leg nearly vanishes.
         n = torch.stack([p_y, -p_x, torch.zeros_like(p_x)], -1)
         norm = (p_x * p_y) ** 2 + k * (p_x * p_x + p_y * p_y)
-        weight = k / norm.clamp_min(torch.finfo(v.dtype).tiny)
+        weight = k / norm.clamp_min(torch.finfo(p.dtype).tiny)
         g = torch.stack([-alpha * rho * p_y, -(1 - alpha) * rho * p_x, z.sign() * p_x * p_y], -1)
-        eye = torch.eye(3, dtype=v.dtype, device=v.device)
+        eye = torch.eye(3, dtype=p.dtype, device=p.device)
         W = eye - weight[..., None, None] * n[..., :, None] * n[..., None, :]
         Wg = (W @ g[..., None])[..., 0]
         return W - Wg[..., :, None] * Wg[..., None, :] / (g * Wg).sum(-1)[..., None, None]
