@@ -43,7 +43,7 @@ class Compilation:
         return class_name(self.program.name)
 
 
-def compile(source: str | PathLike[str] | Program | SupportsProgram, **sizes: int) -> type[Layer]:
+def compile(source: str | PathLike[str] | Program | SupportsBuild, **sizes: int) -> type[Layer]:
     """A layer class from a ``.opt`` file, a program, or a layer built in Python.
 
     ``sizes`` fixes dimensions by name. A class whose structure needs sizes that are still open takes them from the
@@ -53,21 +53,21 @@ def compile(source: str | PathLike[str] | Program | SupportsProgram, **sizes: in
     if isinstance(source, str | PathLike):
         program = read(source, sizes)
     else:
-        program = source if isinstance(source, Program) else source.program()
+        program = source if isinstance(source, Program) else source.build(sizes)
     compilation = stages(program, sizes)
     if compilation.source is not None:
         return load(compilation.source, compilation.class_name)
     return specialising(compilation, sizes)
 
 
-class SupportsProgram(Protocol):
+class SupportsBuild(Protocol):
     """What the builder's layer is to the compiler."""
 
-    def program(self) -> Program: ...
+    def build(self, sizes: Mapping[str, int] | None = None) -> Program: ...
 
 
 def read(path: str | PathLike[str], sizes: Mapping[str, int] | None = None) -> Program:
-    """A program from a ``.opt`` file; raises `DiagnosticError` with everything that is wrong with it (E0xx, E1xx, ...)."""
+    """A program from a ``.opt`` file; raises `DiagnosticError` with everything that is wrong with it."""
     name = str(path)
     try:
         data = Path(path).read_bytes()

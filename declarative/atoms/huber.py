@@ -1,6 +1,6 @@
 """``huber(x, M)``, entry by entry: quadratic up to the threshold M, linear beyond it, once differentiable there.
 
-With c = min(max(x, -M), M) it is c (2x - c).
+With c = min(max(x, -M), M) it is c (2x - c); it is also the least value of (x - n)^2 + 2 M |n| over n.
 
 Reference: Huber, Robust estimation of a location parameter, 1964 (twice his function, as in Boyd and Vandenberghe).
 """
@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from typing import Any, final
 
+from declarative.atoms.abs import ABS
+from declarative.atoms.add import ADD
+from declarative.atoms.mul import MUL
+from declarative.atoms.neg import NEG
 from declarative.atoms.shapes import require_rank
+from declarative.atoms.square import SQUARE
 from declarative.ir.atom import Atom, AtomError, Operand
 from declarative.ir.curvature import Curvature, Monotonicity, Sign
-from declarative.ir.expression import Expression
+from declarative.ir.expression import Call, Constant, Expression
 from declarative.ir.shape import Shape
 
 
@@ -50,6 +55,14 @@ class Huber(Atom):
 
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         return cp.huber(*args)
+
+    def infimum(self, fresh: Expression, *args: Expression) -> Expression | None:
+        """``min over n of (x - n)^2 + 2 M |n|``: n is what lies beyond the threshold."""
+        x, *threshold = args
+        beyond = Call(MUL, (Constant(2.0), Call(ABS, (fresh,))))
+        if threshold:
+            beyond = Call(MUL, (threshold[0], beyond))
+        return Call(ADD, (Call(SQUARE, (Call(ADD, (x, Call(NEG, (fresh,)))),)), beyond))
 
 
 HUBER = Huber()

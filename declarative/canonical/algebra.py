@@ -225,9 +225,10 @@ def product(left: Expression, right: Expression) -> Expression:
 
 
 def _matmul(a: Expression, b: Expression) -> Expression:
-    for first, other, build in ((a, b, lambda x: _matmul(x, b)), (b, a, lambda x: _matmul(a, x))):
-        if is_call(first, "mul") and first.args[0].rank == 0 and first.args[1].rank:  # type: ignore[attr-defined]
-            return _product(first.args[0], build(first.args[1]))  # type: ignore[attr-defined]
+    for first, other in ((a, b), (b, a)):
+        if isinstance(first, Call) and first.atom.name == "mul" and not first.args[0].rank and first.args[1].rank:
+            scalar, rest = first.args
+            return _product(scalar, _matmul(rest, b) if first is a else _matmul(a, rest))
         if isinstance(first, Identity):
             return other
     if isinstance(a, Full) and a.rank == 1 and b.rank == 1:

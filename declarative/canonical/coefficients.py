@@ -23,7 +23,7 @@ HALF = Constant(0.5)
 
 @dataclass(frozen=True)
 class Coefficients:
-    """``hessian`` has the blocks (i, j) with i <= j in order of the variables, ``gradient`` one per variable; no zeros."""
+    """``hessian`` has the blocks (i, j), i <= j in order of the variables, ``gradient`` one per variable; no zeros."""
 
     hessian: dict[tuple[str, str], Expression]
     gradient: dict[str, Expression]

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import reduce
 
 from declarative.canonical.algebra import call, is_call, strip, terms, times
-from declarative.canonical.mismatch import Declined
+from declarative.canonical.mismatch import DeclinedError
 from declarative.canonical.normalise import Affine, NormalConstraint, NormalForm, Other, Term, split
 from declarative.ir.curvature import Curvature
 from declarative.ir.expression import At, Call, Constant, Expression, Index, IndexRange, Sum, Variable
@@ -33,7 +33,7 @@ class Lowering:
         self._taken = {v.name for v in normal.variables} | {p.name for p in normal.program.parameters}
 
     def term(self, term: Term) -> list[Term]:
-        """An objective term as affine terms and squares; raises `Declined` where it is neither."""
+        """An objective term as affine terms and squares; raises `DeclinedError` where it is neither."""
         if not isinstance(term, Other):
             return [term]
         function = strip(term.function)
@@ -46,7 +46,7 @@ class Lowering:
         """A constraint as rows that are affine, each with the shape that the constraint itself has."""
         e = constraint.expression
         if constraint.relation == "psd":
-            raise Declined("a semidefinite constraint is not linear", constraint.span)
+            raise DeclinedError("a semidefinite constraint is not linear", constraint.span)
         if e.curvature.is_affine:
             return [(constraint, e.shape)]
         direct = _one_maximum(e)
@@ -65,7 +65,7 @@ class Lowering:
         if isinstance(e, Index):
             return replace(e, base=self.affine(e.base, ranges))
         if not isinstance(e, Call):
-            raise Declined("an extern is not piecewise linear", e.span)
+            raise DeclinedError("an extern is not piecewise linear", e.span)
         pieces = e.atom.pieces(*e.args)
         if pieces is not None:
             return self._bounded(e, pieces, ranges)
@@ -74,7 +74,7 @@ class Lowering:
         expanded = e.atom.expand(*e.args)
         if expanded is not None:
             return self.affine(expanded, ranges)
-        raise Declined(f"`{e.atom.name}` is neither quadratic nor piecewise linear", e.span)
+        raise DeclinedError(f"`{e.atom.name}` is neither quadratic nor piecewise linear", e.span)
 
     def _bounded(self, e: Call, pieces: tuple[Expression, ...], ranges: tuple[IndexRange, ...]) -> Expression:
         fresh = self._fresh(e.atom.name, e.shape, ranges)

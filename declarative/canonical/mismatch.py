@@ -15,7 +15,7 @@ class Mismatch:
     span: Span | None = None
 
 
-class Declined(Exception):
+class DeclinedError(Exception):
     """Carries a mismatch out of a nested pass; caught by the pass's public function."""
 
     def __init__(self, reason: str, span: Span | None = None) -> None:

@@ -3,8 +3,8 @@
     minimise    sum_k w_k * (affine_k | ||e_k||^2_W | f_k)
     subject to  e_i == 0,  e_i <= 0,  X_i in psd
 
-Spelling ends here. A maximisation is the minimisation of its negative, scalar factors and signs become weights, sums are
-split, `let` is looked through, a chain of two relations is two constraints that know which side of the chain they are.
+Spelling ends here. A maximisation is the minimisation of its negative, scalar factors and signs become weights, sums
+are split, `let` is looked through, a chain of two relations is two constraints that know which side of it they are.
 """
 
 from __future__ import annotations

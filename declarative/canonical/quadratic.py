@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from declarative.canonical.algebra import minus, number, over
 from declarative.canonical.epigraph import Lowering
 from declarative.canonical.linear_map import Scale, affine_parts
-from declarative.canonical.mismatch import Declined, Mismatch
+from declarative.canonical.mismatch import DeclinedError, Mismatch
 from declarative.canonical.normalise import Affine, NormalConstraint, NormalForm, Side, Squares
 from declarative.ir.expression import At, Expression, Index, IndexRange, Variable
 from declarative.ir.shape import Shape, Size
@@ -26,7 +26,7 @@ UNSUPPORTED_ATTRIBUTES = frozenset({"psd", "nsd", "symmetric", "diag"})
 
 @dataclass(frozen=True)
 class Rows:
-    """Affine rows against zero. ``shape`` is the constraint's own: a row set of a larger shape holds several per entry."""
+    """Affine rows against zero. ``shape`` is the constraint's own: rows of a larger shape are several per entry."""
 
     origin: str | None
     side: Side
@@ -81,7 +81,7 @@ def quadratic_form(normal: NormalForm) -> QuadraticForm | Mismatch:
             return Mismatch(f"variable `{variable.name}` is {', '.join(sorted(refused))}", variable.at)
     try:
         return _lower(normal)
-    except Declined as declined:
+    except DeclinedError as declined:
         return declined.mismatch
 
 

@@ -186,8 +186,8 @@ class TorchPrinter:
             first = operands[0]
             operands[0] = Operand(f"tensor({first.text}, like={self.like})", first.shape)
         source = e.atom.torch(*operands)
-        if "torch." in source:
-            self.used.add("torch")
+        if "functions." in source:
+            self.used.add("functions")
         return Text(source, e.shape)
 
 

@@ -1,7 +1,7 @@
 """Emission of dense quadratic programs: P, q, A, b, G, h and bounds as an expert would assemble them.
 
 Blocks with readable coefficients are printed as matrix algebra. An expression without them (a matrix variable under a
-product, a subscript, an indexed family) is printed as a function of the variables, and `linear_rows` reads its matrix off.
+product, a subscript, an indexed family) is printed as a function of the variables; `linear_rows` reads its matrix off.
 """
 
 from __future__ import annotations
@@ -206,7 +206,8 @@ def _per_member(body: _Body, square: Squares, J: str) -> str:
     member = body.printer(times(square.weight, metric))
     body.use("stack")
     shape = body.printer.shape((size, size))
-    stacked = f"stack([{member} {body.printer.loops(square.ranges)}], {shape}, beside={body.writer.like}, rank={body.writer.like}.dim())"
+    like = body.writer.like
+    stacked = f"stack([{member} {body.printer.loops(square.ranges)}], {shape}, beside={like}, rank={like}.dim())"
     return f"weighted({J}, {stacked}, per_block=True)"
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from declarative.canonical.cone_program import cone_form
-from declarative.codegen import closed_form, cone, quadratic_program, smooth
+from declarative.codegen import closed_form, quadratic_program, smooth
 from declarative.codegen.layout import layout
 from declarative.codegen.module_plan import (
     Assignment,
@@ -76,6 +75,10 @@ def _solver(program: Program, match: Match, writer: Writer, sizes: Mapping[str, 
         case LocalMatch() | RootMatch():
             return smooth.plan(writer)
         case ConeProgramMatch():
+            # These import scipy and cvxpy, which no other structure needs.
+            from declarative.canonical.cone_program import cone_form
+            from declarative.codegen import cone
+
             return cone.plan(cone_form(program, sizes), writer)
     return closed_form.plan(match, writer, program.variables[0].name)
 
@@ -168,7 +171,7 @@ def _shape(shape: Shape) -> str:
 def _outputs(writer: Writer, solver: Solver, name: str) -> list[Method]:
     program, printer = writer.program, writer.printer()
     # A variable prints as the source that reads it.
-    names = {**writer.names, **{k: v for k, v in solver.variables.items()}}
+    names = {**writer.names, **solver.variables}
     printer = TorchPrinter(names, writer.like, used=writer.used, symbols=printer.symbols, sizes=printer.sizes)
     expressions = [o.value for o in program.outputs if not isinstance(o.value, Dual | OptimalValue)]
     objective = program.objective.expression

@@ -1,5 +1,6 @@
 """What emitted modules are written with: torch and solvers, nothing of the compiler."""
 
+from declarative.runtime import functions
 from declarative.runtime.affine_map import AffineMap
 from declarative.runtime.assemble import (
     block_matrix,
@@ -57,6 +58,7 @@ __all__ = [
     "dot",
     "eye",
     "fill",
+    "functions",
     "flatten",
     "full",
     "linear_rows",

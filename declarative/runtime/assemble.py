@@ -62,7 +62,8 @@ def flatten(x: Tensor, rank: int) -> Tensor:
 def split(x: Tensor, *shapes: tuple[int, ...]) -> list[Tensor]:
     """The stacked variables (*batch, N) as tensors (*batch, *shape), in order."""
     sizes = [_entries(shape) for shape in shapes]
-    return [part.reshape(*part.shape[:-1], *shape) for part, shape in zip(x.split(sizes, -1), shapes, strict=True)]
+    parts = torch.split(x, sizes, -1)
+    return [part.reshape((*part.shape[:-1], *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def block_vector(blocks: Sequence[tuple[Tensor | float, int]], *, like: Tensor) -> Tensor:

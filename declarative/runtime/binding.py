@@ -83,7 +83,7 @@ def bind(
     known: Mapping[str, int],
     like: Tensor,
 ) -> Bound:
-    """Match arguments to specs by position and keyword; raises `InputError` that names the argument and says what to write.
+    """Match arguments to specs by position and keyword; raises `InputError` that names the one that does not fit.
 
     ``known`` are the sizes fixed before the call; ``like`` gives dtype and device where no argument is a tensor.
     """
@@ -137,7 +137,7 @@ def _as_tensors(layer: str, specs: tuple[Spec, ...], given: Mapping[str, Any], l
                 raise InputError(f"{layer}: `{spec.name}` is a {kind}; expected a tensor {spec.shape_text}") from None
         if not value.is_floating_point():
             raise InputError(
-                f"{layer}: `{spec.name}` is {value.dtype}; expected a real floating-point tensor, e.g. {spec.name}.float()"
+                f"{layer}: `{spec.name}` is {value.dtype}; expected a real floating-point tensor: {spec.name}.float()"
             )
         if value.dtype != first.dtype or value.device != first.device:
             anchor = next(s.name for s in specs if given[s.name] is first) if first is not like else "the layer"
@@ -199,11 +199,11 @@ def with_finite(bound: Bound) -> Bound:
             values.append(value)
             continue
         core = value.shape[value.dim() - spec.rank :]
-        whole = value.expand(*bound.batch, *core)
+        whole = value.expand((*bound.batch, *core))
         flat = whole.reshape(-1, *core)
         donor = torch.nan_to_num(flat[sound].detach(), nan=1.0, posinf=1.0, neginf=1.0)
         own = _own_mask(finite, value.dim() - spec.rank, value.shape)
-        values.append(torch.where(own.reshape(*own.shape, *[1] * spec.rank), value, donor))
+        values.append(torch.where(own.reshape((*own.shape, *[1] * spec.rank)), value, donor))
     return Bound(bound.specs, tuple(values), bound.sizes, bound.batch, bound.dtype, finite)
 
 

@@ -56,9 +56,8 @@ def failure_message(solved: Solved) -> str:
         at = tuple(index)
         status = Status(int(solved.status[at]))
         name = f"instance {at[0] if len(at) == 1 else list(at)}" if at else "the instance"
-        lines.append(
-            f"  {name}: {status.label}, residual {float(solved.residual[at]):.1e} after {int(solved.iterations[at])} iterations"
-        )
+        residual, iterations = float(solved.residual[at]), int(solved.iterations[at])
+        lines.append(f"  {name}: {status.label}, residual {residual:.1e} after {iterations} iterations")
     if len(failed) > 8:
         lines.append(f"  and {len(failed) - 8} more")
     headline = f"{len(failed)} of {total} instances were not solved" if total > 1 else "the problem was not solved"
@@ -66,7 +65,8 @@ def failure_message(solved: Solved) -> str:
         [
             headline,
             *lines,
-            'set `layer.on_failure = "nan"` to get NaN for these and exact results for the rest, or call `layer.solve(...)`, which never raises',
+            'set `layer.on_failure = "nan"` to get NaN for these and exact results for the rest, or call '
+            "`layer.solve(...)`, which never raises",
         ]
     )
 

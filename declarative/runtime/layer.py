@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from declarative.runtime import implicit
 from declarative.runtime.binding import Bound, Spec, bind, check_promises, with_finite
 from declarative.runtime.errors import InputError, SolveError
-from declarative.runtime.parametrizations import initial_value, parametrization
+from declarative.runtime.parametrizations import Parametrization, initial_value, parametrization
 from declarative.runtime.problem import Adjoint, Point, Problem, Solved, Solver
 from declarative.runtime.sizes import evaluate
 from declarative.runtime.status import Status
@@ -88,6 +87,9 @@ class Layer(nn.Module):
         self.solver: Solver | None = None
         self.adjoint: Adjoint | None = None
         self.register_buffer("_like", torch.zeros(()), persistent=False)
+        if any(parametrization(s.attributes) for s in self.parameters_of_layer if s.binding == "learned"):
+            self.parametrizations = nn.ModuleDict()
+            self.unconstrained = nn.ParameterDict()
         given = {name: value for name, value in keywords.items() if value is not None}
         self._refuse_unknown(given)
         self.on_failure, self.check_inputs, self.tolerance, self.max_iterations = "raise", False, None, None
@@ -290,13 +292,42 @@ class Layer(nn.Module):
         if spec.binding == "constant":
             self.register_buffer(spec.name, start.detach().clone())
             return
-        self.register_parameter(spec.name, nn.Parameter(start.detach().clone()))
         kept = parametrization(spec.attributes)
-        if kept is not None:
-            try:
-                parametrize.register_parametrization(self, spec.name, kept)
-            except InputError as error:
-                raise InputError(f"{self._name}: learned `{spec}`: {error}") from None
+        if kept is None:
+            self.register_parameter(spec.name, nn.Parameter(start.detach().clone()))
+            return
+        self.parametrizations[spec.name] = kept
+        self.unconstrained[spec.name] = nn.Parameter(self._inverse(spec.name, start))
+
+    def _inverse(self, name: str, value: Tensor) -> Tensor:
+        """The unconstrained tensor behind a value of a learned parameter; raises `InputError` for a wrong one."""
+        try:
+            kept: Parametrization = self.parametrizations[name]  # type: ignore[assignment]
+            return kept.right_inverse(value.detach()).clone()
+        except InputError as error:
+            raise InputError(f"{self._name}: learned `{name}`: {error}") from None
+
+    def __getattr__(self, name: str) -> Any:
+        """A learned parameter with attributes reads as its value, computed from the unconstrained tensor."""
+        modules = self.__dict__.get("_modules", {})
+        if "parametrizations" in modules and name in modules["parametrizations"]:
+            return modules["parametrizations"][name](modules["unconstrained"][name])
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Setting a learned parameter sets what is behind it: ``layer.rho = 0.1``, outside of autograd."""
+        modules = self.__dict__.get("_modules", {})
+        if "parametrizations" in modules and name in modules["parametrizations"]:
+            raw = modules["unconstrained"][name]
+            inverse = self._inverse(name, torch.as_tensor(value, dtype=raw.dtype, device=raw.device))
+            if inverse.shape != raw.shape:
+                raise InputError(
+                    f"{self._name}: `{name}` has shape {tuple(inverse.shape)}; expected {tuple(raw.shape)}"
+                )
+            with torch.no_grad():
+                raw.copy_(inverse)
+            return
+        super().__setattr__(name, value)
 
 
 def _names(size: str) -> list[str]:

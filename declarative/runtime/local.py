@@ -1,7 +1,7 @@
 """How an emitted layer hands its functions to a smooth problem.
 
-The layer states ``objective``, ``equalities``, ``inequalities`` or ``equations`` as methods of its variables and all its
-parameters; here the variables are stacked and the weights of externs become data, so that they receive gradients.
+The layer states ``objective``, ``equalities``, ``inequalities`` or ``equations`` as methods of its variables and all
+its parameters; here the variables are stacked, and the weights of externs become data so that they receive gradients.
 """
 
 from __future__ import annotations

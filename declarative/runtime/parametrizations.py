@@ -1,11 +1,14 @@
 """What keeps the attributes of a learned parameter true while an optimiser moves it.
 
-Each maps an unconstrained tensor to one with the attribute, smoothly; ``right_inverse`` sets a value. They are
-registered with ``torch.nn.utils.parametrize``, so ``layer.rho`` reads the value, ``layer.rho = 0.1`` sets it and
-optimisers see the unconstrained original.
+Each maps an unconstrained tensor to one with the attribute, smoothly; ``right_inverse`` sets a value. A layer reads
+``layer.rho`` through them, ``layer.rho = 0.1`` sets it, and optimisers see the unconstrained tensor. (Torch's own
+``parametrize`` would change the class of the layer, which then could not be pickled.)
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +17,20 @@ from torch.nn import functional
 from declarative.runtime.errors import InputError
 
 
-class Nonneg(nn.Module):
+class Parametrization(nn.Module, ABC):
+    """A map onto the tensors with an attribute."""
+
+    @abstractmethod
+    def forward(self, raw: Tensor) -> Tensor:
+        """The value, with the attribute, of an unconstrained tensor."""
+
+    @abstractmethod
+    def right_inverse(self, value: Tensor) -> Tensor:
+        """An unconstrained tensor whose value this is; raises `InputError` where the attribute does not hold."""
+
+
+@final
+class Nonneg(Parametrization):
     """softplus: entries stay positive, and gradients do not vanish as they approach zero from afar."""
 
     def __init__(self, sign: float = 1.0) -> None:
@@ -33,7 +49,8 @@ class Nonneg(nn.Module):
         return size + torch.log(-torch.expm1(-size))
 
 
-class Symmetric(nn.Module):
+@final
+class Symmetric(Parametrization):
     """The upper triangle, mirrored."""
 
     def forward(self, raw: Tensor) -> Tensor:
@@ -45,7 +62,8 @@ class Symmetric(nn.Module):
         return value.triu()
 
 
-class Semidefinite(nn.Module):
+@final
+class Semidefinite(Parametrization):
     """L L' with any square L; times -1 for a negative semidefinite matrix."""
 
     def __init__(self, sign: float = 1.0) -> None:
@@ -61,10 +79,12 @@ class Semidefinite(nn.Module):
         if not torch.allclose(value, value.mT) or bool((values < -tolerance).any()):
             kind = "positive" if self.sign > 0 else "negative"
             raise InputError(f"expected a {kind} semidefinite matrix (symmetric, eigenvalues of one sign)")
-        return vectors * values.clamp_min(0).sqrt()
+        root: Tensor = vectors * values.clamp_min(0).sqrt()
+        return root
 
 
-class Diagonal(nn.Module):
+@final
+class Diagonal(Parametrization):
     """A matrix that is zero off its diagonal; with ``sign`` also of one sign on it."""
 
     def __init__(self, sign: float = 0.0) -> None:
@@ -82,7 +102,7 @@ class Diagonal(nn.Module):
         return self.entries.right_inverse(diagonal) if isinstance(self.entries, Nonneg) else diagonal.clone()
 
 
-def parametrization(attributes: frozenset[str]) -> nn.Module | None:
+def parametrization(attributes: frozenset[str]) -> Parametrization | None:
     """The parametrization for a set of attributes; None where any value will do."""
     sign = 1.0 if attributes & {"nonneg", "psd"} else -1.0 if attributes & {"nonpos", "nsd"} else 0.0
     if "diag" in attributes:
@@ -97,7 +117,7 @@ def parametrization(attributes: frozenset[str]) -> nn.Module | None:
 def initial_value(
     shape: tuple[int, ...], attributes: frozenset[str], generator: torch.Generator | None = None
 ) -> Tensor:
-    """A start for training: 1 for signed scalars and vectors, the identity for (semi)definite matrices, else small noise."""
+    """A start for training: ones for a known sign, the identity for semidefinite and diagonal matrices, else noise."""
     sign = -1.0 if attributes & {"nonpos", "nsd"} else 1.0
     if attributes & {"psd", "nsd", "diag"}:
         return sign * torch.eye(shape[-1])

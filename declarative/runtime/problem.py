@@ -77,8 +77,8 @@ class Adjoint(ABC):
     def solve(self, problem: Problem, point: Point, cotangent: Point) -> Point:
         """u, with one tensor per tensor of ``point``.
 
-        Where ``differentiable`` is true it is written in differentiable torch operations of the problem's tensors, the point
-        and the cotangent, so that derivatives of every order follow.
+        Where ``differentiable`` is true it is written in differentiable torch operations of the problem's tensors, the
+        point and the cotangent, so that derivatives of every order follow.
         """
 
     @property

@@ -2,12 +2,13 @@
 
     minimise    p/2 ||y||^2 + q'y   subject to  1'y = s, y >= 0
 
-With v = -q/p the solution is y = max(v - t, 0), the threshold t making the entries sum to s: with v sorted downwards and
-k the largest index where v_k > (v_1 + ... + v_k - s) / k, t is that quotient. On the support S the derivative is
-diag(1_S) - 1_S 1_S' / |S|, which differentiating t over a fixed support gives; an entry exactly at the threshold (weakly
-active) counts as support. Duals: nu = p t, lambda = p max(t - v, 0).
+With v = -q/p the solution is y = max(v - t, 0), the threshold t making the entries sum to s: with v sorted downwards
+and k the largest index where v_k > (v_1 + ... + v_k - s) / k, t is that quotient. On the support S the derivative is
+diag(1_S) - 1_S 1_S' / |S|, which differentiating t over a fixed support gives; an entry exactly at the threshold
+(weakly active) counts as support. Duals: nu = p t, lambda = p max(t - v, 0).
 
-Reference: Held, Wolfe and Crowder, Validation of subgradient optimization, 1974; Martins and Astudillo, Sparsemax, 2016.
+Reference: Held, Wolfe and Crowder, Validation of subgradient optimization, 1974; Martins and Astudillo, From softmax to
+sparsemax, 2016.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     minimise    c'y + tau sum_i y_i log y_i   subject to  1'y = s
 
-Stationarity c_i + tau (log y_i + 1) + nu = 0 gives y = s softmax(-c / tau) and nu = tau (logsumexp(-c / tau) - log s - 1);
-y is positive, so a bound y >= 0 changes nothing and has multiplier zero. Temperatures and totals are parameters. An
-entropy relative to weights p (`rel_entr`, `kl_div`) shifts the scores by tau log p.
+Stationarity c_i + tau (log y_i + 1) + nu = 0 gives y = s softmax(-c / tau) and
+nu = tau (logsumexp(-c / tau) - log s - 1); y is positive, so a bound y >= 0 changes nothing and has multiplier zero.
+Temperatures and totals are parameters. An entropy relative to weights p (`rel_entr`, `kl_div`) shifts the scores by
+tau log p.
 
 Reference: Boyd and Vandenberghe, Convex Optimization, 2004, exercise 4.47 and section 3.3.1.
 """
