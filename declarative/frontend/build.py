@@ -30,7 +30,11 @@ class Builder(Transformer[Any, Any]):
 
     def at(self, meta: Meta) -> Span:
         """The span of a rule; a file without statements has no place of its own."""
-        return Span(self.source, 0, 0) if meta.empty else Span(self.source, meta.start_pos, meta.end_pos)
+        return (
+            Span(self.source, 0, 0)
+            if meta.empty
+            else Span(self.source, meta.start_pos, min(meta.end_pos, len(self.source.text)))
+        )
 
     def token(self, token: Any) -> Span:
         return Span(self.source, token.start_pos, token.end_pos)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from declarative.diagnostics.diagnostic import Label
 from declarative.frontend import sizes, syntax
-from declarative.frontend.expressions import expression
+from declarative.frontend.expressions import whole
 from declarative.frontend.foreign import RELATIONS
 from declarative.frontend.scope import RESERVED, Scope
 from declarative.ir.program import Constraint, Relation
@@ -22,7 +22,7 @@ def constraint(
     _check_name(node, scope, everyone)
     indices = sizes.ranges(node.bindings, scope, {})
     bound = indices if indices is not None else {}
-    terms = [expression(term, scope, bound) for term in node.terms] if indices is not None else [None]
+    terms = [whole(term, scope, bound) for term in node.terms] if indices is not None else [None]
     known = tuple(term for term in terms if term is not None)
     if relation is None or indices is None or len(known) < len(terms):
         return None
@@ -70,7 +70,7 @@ def _relation(node: syntax.ConstraintStatement, scope: Scope) -> Relation | None
     texts = {relation.text for relation in node.relations}
     if len(texts) > 1:
         scope.report(
-            "E110", "a chain of relations points one way", node.relations[1].span, f"not {node.relations[0].text}",
+            "E110", "a chain of relations points one way", node.relations[1].span, "points the other way",
             help="write two constraints",
         )  # fmt: skip
         return None

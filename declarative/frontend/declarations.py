@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from declarative.diagnostics.span import Span
 from declarative.frontend import sizes, syntax
-from declarative.frontend.expressions import expression, literal
+from declarative.frontend.expressions import extent, literal, whole
+from declarative.frontend.foreign import ATTRIBUTE_ALIASES
 from declarative.frontend.scope import Entry, Kind, Scope
 from declarative.ir.expression import ATTRIBUTES, Binding, Expression, Extern, Let, Nested, Parameter, Variable
 from declarative.ir.program import Dimension
-from declarative.ir.shape import Shape
+from declarative.ir.shape import Shape, Size, show
 
 BINDINGS = ("learned", "constant")
 
@@ -72,9 +73,7 @@ def _dimension(item: syntax.DimensionItem, scope: Scope, fixed: Mapping[str, int
 def _symbol(node: syntax.SymbolDeclaration, scope: Scope) -> Parameter | Variable | None:
     """A param or var. One with a mistake is entered without a value, so that its uses add no noise."""
     kind: Kind = "param" if node.kind == "param" else "var"
-    at = node.name.span
-    if node.shape:
-        at = Span(at.source, at.start, _after_bracket(node))
+    at = Span(node.span.source, node.name.span.start, _shape_end(node))
     shape = sizes.shape(node.shape, scope)
     attributes, bindings = _attributes(node, scope)
     value = _inline(node, shape, bindings, scope)
@@ -89,8 +88,10 @@ def _symbol(node: syntax.SymbolDeclaration, scope: Scope) -> Parameter | Variabl
     return symbol
 
 
-def _after_bracket(node: syntax.SymbolDeclaration) -> int:
-    """The position after the bracket that closes the shape."""
+def _shape_end(node: syntax.SymbolDeclaration) -> int:
+    """The position behind the name and its shape."""
+    if not node.shape:
+        return node.name.span.end
     last = node.shape[-1].span
     return last.source.text.index("]", last.end) + 1
 
@@ -104,12 +105,12 @@ def _attributes(node: syntax.SymbolDeclaration, scope: Scope) -> tuple[frozenset
         if word in BINDINGS and node.kind == "var":
             scope.report(
                 "E210", f"a var cannot be `{word}`: it is solved for", attribute.span,
-                help=f"param {node.name.text} {word}",
+                help=f"param {Span(node.span.source, node.name.span.start, _shape_end(node)).text} {word}",
             )  # fmt: skip
         elif word == "smooth":
             scope.report("E210", "`smooth` belongs to an extern", attribute.span, help="remove it")
         elif word not in known:
-            close = scope.close(word, (*known, "from"))
+            close = ATTRIBUTE_ALIASES.get(word.lower()) or scope.close(word, (*known, "from"))
             help = f"did you mean `{close}`?" if close else f"the attributes are {', '.join(known)}"
             scope.report("E210", f"unknown attribute `{word}`", attribute.span, help=help)
         elif word in seen:
@@ -155,9 +156,8 @@ def _check_inline_shape(value: Nested, shape: Shape, written: syntax.Expression,
         inner = inner[0]
     if [s.constant if s.is_number else None for s in shape] != given:
         declared = "[" + ", ".join(map(str, given)) + "]" if given else ""
-        wanted = "(" + ", ".join(map(str, shape)) + ")" if shape else "a scalar"
         scope.report(
-            "E211", f"`{name}` is declared {wanted}, but its value is {tuple(given) if given else 'a scalar'}",
+            "E211", f"`{name}` is declared {show(shape)}, but its value is {show(tuple(map(Size, given)))}",
             written.span, help=f"param {name}{declared} constant = ...",
         )  # fmt: skip
 
@@ -180,7 +180,9 @@ def _extern(node: syntax.ExternDeclaration, scope: Scope) -> Extern | None:
 
 
 def _let(node: syntax.LetDeclaration, scope: Scope) -> Let | None:
-    body = expression(node.value, scope, {})
+    body = whole(node.value, scope, {})
+    if body is not None:
+        scope.extents[node.name.text] = extent(body, scope)
     let = None if body is None else Let(node.name.text, body, at=node.name.span)
     scope.declare(node.name, Entry("let", node.name.span, let))
     return let
@@ -197,7 +199,7 @@ def _starts(file: syntax.File, scope: Scope) -> list[tuple[str, Expression]]:
             continue
         if len(node.starts) > 1:
             scope.report("E210", "a var has one starting point", node.starts[1].span, help="keep one")
-        start = expression(node.starts[0], scope, {})
+        start = whole(node.starts[0], scope, {})
         if start is not None:
             starts.append((node.name.text, start))
     return starts

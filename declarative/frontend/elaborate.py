@@ -8,7 +8,7 @@ from declarative.diagnostics.diagnostic import Diagnostic
 from declarative.diagnostics.span import Source
 from declarative.frontend import declarations, order, outputs, syntax
 from declarative.frontend.constraints import constraint
-from declarative.frontend.expressions import expression
+from declarative.frontend.expressions import whole
 from declarative.frontend.scope import Scope
 from declarative.ir.program import Constraint, Objective, Program, Sense
 
@@ -55,7 +55,7 @@ def _objective(file: syntax.File, scope: Scope) -> Objective | None:
         if isinstance(statement, syntax.ObjectiveStatement):
             if statement.expression is None:
                 return Objective("solve", at=statement.span)
-            body = expression(statement.expression, scope, {})
+            body = whole(statement.expression, scope, {})
             sense: Sense = "maximize" if statement.sense == "maximize" else "minimize"
             return None if body is None else Objective(sense, statement.local, body, at=statement.span)
     return None

@@ -10,6 +10,7 @@ from declarative.diagnostics.diagnostic import Label
 from declarative.diagnostics.span import Span
 from declarative.frontend import sizes, syntax
 from declarative.frontend.foreign import FOREIGN_FUNCTIONS
+from declarative.frontend.limits import MAXIMUM_DEPTH, MAXIMUM_SIZE
 from declarative.frontend.scope import FUNCTIONS, RESERVED, WORDS, Indices, Scope
 from declarative.ir.atom import AtomError
 from declarative.ir.expression import (
@@ -36,6 +37,30 @@ from declarative.ir.traverse import walk
 OPERATIONS = {"+": "add", "*": "mul", "/": "div", "@": "matmul", "^": "power", "**": "power"}
 
 
+def whole(node: syntax.Expression, scope: Scope, indices: Indices) -> Expression | None:
+    """The expression of a statement, which must not be too large for the passes that descend it."""
+    value = expression(node, scope, indices)
+    if value is None:
+        return None
+    depth, size = extent(value, scope)
+    if depth > MAXIMUM_DEPTH or size > MAXIMUM_SIZE:
+        what = (
+            f"{depth} levels, more than {MAXIMUM_DEPTH}" if depth > MAXIMUM_DEPTH else f"more than {MAXIMUM_SIZE} parts"
+        )
+        scope.report("E107", f"with its lets written out, this expression has {what}", node.span, "here")
+        return None
+    return value
+
+
+def extent(value: Expression, scope: Scope) -> tuple[int, int]:
+    """Depth and number of nodes, lets opened."""
+    if isinstance(value, Let):
+        depth, size = scope.extents[value.name]
+        return depth + 1, size + 1
+    below = [extent(child, scope) for child in value.children]
+    return 1 + max((depth for depth, _ in below), default=0), 1 + sum(size for _, size in below)
+
+
 def expression(node: syntax.Expression, scope: Scope, indices: Indices) -> Expression | None:
     """The typed expression, or None where something in it is wrong and has been reported."""
     match node:
@@ -54,7 +79,7 @@ def expression(node: syntax.Expression, scope: Scope, indices: Indices) -> Expre
             if refused:
                 mark = Span(span.source, span.end - 2, span.end)
                 scope.report(
-                    "E105", "`.T` is not how the language writes a transpose", mark, help=f"{operand.span.text}'"
+                    "E105", "`.T` is not how the language writes a transpose", mark, help=f"{span.text[:-2].rstrip()}'"
                 )
             return _transpose(operand, span, scope, indices)
         case syntax.Binary():
@@ -179,12 +204,11 @@ def _transpose(operand: syntax.Expression, span: Span, scope: Scope, indices: In
 
 def _binary(node: syntax.Binary, scope: Scope, indices: Indices) -> Expression | None:
     if node.operator == "**":
-        between = Span(node.span.source, node.left.span.end, node.right.span.start)
-        star = between.start + between.text.index("**")
-        help = f"{node.left.span.text}^{node.right.span.text}"
-        scope.report(
-            "E105", "`**` is not how the language writes a power", Span(between.source, star, star + 2), help=help
-        )
+        before = Span(node.span.source, node.span.start, node.right.span.start)
+        star = before.start + before.text.rindex("**")
+        at = Span(before.source, star, star + 2)
+        help = f"{before.text[: star - before.start].rstrip()}^{node.span.text[star + 2 - before.start :].lstrip()}"
+        scope.report("E105", "`**` is not how the language writes a power", at, help=help)
     if node.operator == "-":
         right = expression(node.right, scope, indices)
         left = expression(node.left, scope, indices)
@@ -247,8 +271,9 @@ def _extern_call(extern: Extern, node: syntax.Application, scope: Scope, indices
     declared = [Label(scope.names[extern.name].span, "declared here")]
     if len(args) != len(extern.inputs):
         expected = ", ".join(name for name, _ in extern.inputs)
+        inputs = "1 input" if len(extern.inputs) == 1 else f"{len(extern.inputs)} inputs"
         scope.report(
-            "E212", f"`{extern.name}` takes {len(extern.inputs)} inputs ({expected}), not {len(args)}", node.span,
+            "E212", f"`{extern.name}` takes {inputs} ({expected}), not {len(args)}", node.span,
             secondary=declared,
         )  # fmt: skip
         return None
@@ -314,7 +339,8 @@ def _subscript(
 ) -> Subscript | None:
     if isinstance(node, syntax.Slice):
         first = node.first.span.text if node.first else "0"
-        last = f"{node.last.span.text}-1" if node.last else "n-1"
+        end = sizes.size(node.last, scope, indices) if node.last else Size.of("n")
+        last = str(end - 1) if end is not None else "n-1"
         whole = node.first is None and node.last is None
         scope.report(
             "E106", "there is no `:` slice", node.span,

@@ -110,3 +110,10 @@ CHARACTERS: dict[str, tuple[str, str | None]] = {
     "≽": ("the cone order is written with `in`", "X in psd"),
 }
 """Characters of other languages -> (what is wrong, what to write)."""
+
+ATTRIBUTE_ALIASES = {
+    "positive": "nonneg", "pos": "nonneg", "nonnegative": "nonneg", "negative": "nonpos", "nonpositive": "nonpos",
+    "semidefinite": "psd", "pd": "psd", "diagonal": "diag", "trainable": "learned", "learnable": "learned",
+    "const": "constant", "fixed": "constant", "buffer": "constant", "hermitian": "symmetric",
+}  # fmt: skip
+"""Attributes elsewhere -> the attribute here."""

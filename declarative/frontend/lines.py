@@ -23,7 +23,8 @@ CONTINUING = frozenset(
 )
 """Tokens after which a statement cannot end."""
 
-_OPERATORS = tuple("+-*/@^,:=<>")
+SIGNS = ("<=", ">=", "==", "**", "..", "->", *"+-*/@^,:=<>")
+"""The same in writing, longest first."""
 _LEXEME = re.compile(r'#[^\n]*|"[^"\n]*"?|[()\[\]]|\n')
 _STATEMENT = re.compile(
     r"[ \t\r]*(layer|dim|param|var|let|extern|minimize|maximize|solve|subject|output|option)(?![A-Za-z0-9_])"
@@ -34,7 +35,8 @@ _STATEMENT = re.compile(
 class Newlines(PostLex):
     """Lark's hook between lexer and parser."""
 
-    always_accept = ("_NL", "FOREIGN", "SLASHES")
+    always_accept = ("_NL", "FOREIGN", "SLASHES", "STRING", "LE", "GE", "EQ", "REFUSED_RELATION", "_DOTS", "DOT_T")
+    """Besides newlines: foreign characters in every state, and what would otherwise be read as one of them."""
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         depth, previous = 0, "_NL"
@@ -96,7 +98,18 @@ def statement_blocks(text: str) -> Iterator[tuple[int, int]]:
         for bracket in brackets(line):
             depth = max(0, depth + (1 if bracket.text in OPENING else -1))
         if code:
-            continues = code.endswith(_OPERATORS)
+            continues = code.endswith(SIGNS)
         position += len(line)
     if position > start:
         yield start, position
+
+
+def code_before(text: str, end: int) -> str:
+    """The text before a position without the comments and blanks that it ends with."""
+    before = text[:end].rstrip()
+    while True:
+        line_start = before.rfind("\n") + 1
+        comment = re.search(r'^[^"#]*("[^"]*"[^"#]*)*(#.*)$', before[line_start:])
+        if comment is None:
+            return before
+        before = before[: line_start + comment.start(2)].rstrip()

@@ -17,7 +17,15 @@ from declarative.diagnostics.diagnostic import Diagnostic, Label
 from declarative.diagnostics.span import Source, Span
 from declarative.frontend import examples
 from declarative.frontend.foreign import CHARACTERS, STATEMENTS
-from declarative.frontend.lines import CLOSING, OPENING, open_brackets, starts_statement, statement_blocks
+from declarative.frontend.lines import (
+    CLOSING,
+    OPENING,
+    SIGNS,
+    code_before,
+    open_brackets,
+    starts_statement,
+    statement_blocks,
+)
 
 WORDS = {
     "NAME": "a name", "NUMBER": "a number", "STRING": "a description", "_NL": "the end of the line", "_DOTS": "`..`",
@@ -67,8 +75,9 @@ def explain(lark: Lark, source: Source, text: str, error: UnexpectedInput) -> Di
         token = Token("$END", "", start_pos=len(text))
     position = token.start_pos or 0
     block = next(((a, b) for a, b in statement_blocks(text) if position < b), (0, len(text)))
-    stop = Stop(source, text, token, block, frozenset(error.expected))
-    rules: tuple[Callable[[Stop], Diagnostic | None], ...] = (_foreign, _brackets, _keyword)
+    taken = error.state.parse_conf.parse_table.states[error.state.position]
+    stop = Stop(source, text, token, block, frozenset(taken))
+    rules: tuple[Callable[[Stop], Diagnostic | None], ...] = (_foreign, _brackets, _dangling, _keyword)
     for rule in rules:
         found = rule(stop)
         if found is not None:
@@ -114,6 +123,8 @@ def _foreign(stop: Stop) -> Diagnostic | None:
 
 def _dot(stop: Stop) -> Diagnostic:
     after = stop.text[stop.start + 1 : stop.start + 40]
+    if stop.before.strip() == "s":
+        return Diagnostic("E109", "no statement begins with `s.t.`", Label(stop.span), help="subject to")
     if after[:1].isdigit():
         return Diagnostic("E104", "a number has a digit before its point", Label(stop.span), help="0.5")
     if stop.before[-1:].isdigit():
@@ -150,12 +161,30 @@ def _brackets(stop: Stop) -> Diagnostic | None:
     return None
 
 
+def _dangling(stop: Stop) -> Diagnostic | None:
+    """A line that ends with an operator, whose operand a new statement takes the place of."""
+    line_start = stop.text.rfind("\n", 0, stop.start) + 1
+    if not starts_statement(stop.text[line_start:]):
+        return None
+    before = code_before(stop.text, line_start)
+    sign = next((s for s in SIGNS if before.endswith(s)), None)
+    if sign is None:
+        return None
+    at = Span(stop.source, len(before) - len(sign), len(before))
+    return Diagnostic(
+        "E101", f"nothing follows `{sign}`", Label(at, "expected an expression after this"),
+        notes=("a line that ends with an operator or a comma goes on in the next",),
+    )  # fmt: skip
+
+
 def _keyword(stop: Stop) -> Diagnostic | None:
     """A statement that begins with a word which is almost a keyword, or one of another language."""
     words = stop.before.split()
     if len(words) != 1 or not words[0].isidentifier() or stop.token.type not in ("NAME", "NUMBER", "STRING"):
         return None
     word = words[0]
+    if word in STATEMENT_WORDS:
+        return None
     start = stop.start - len(stop.before) + stop.before.index(word)
     at = Span(stop.source, start, start + len(word))
     instead = STATEMENTS.get(word.lower())
@@ -163,8 +192,6 @@ def _keyword(stop: Stop) -> Diagnostic | None:
         close = get_close_matches(word.lower(), STATEMENT_WORDS, n=1, cutoff=0.6)
         instead = close[0] if close else None
     if instead is None:
-        if word in STATEMENT_WORDS:
-            return None
         return Diagnostic(
             "E109", f"no statement begins with `{word}`", Label(at),
             notes=(f"statements begin with {', '.join(STATEMENT_WORDS)}, subject to, or are constraints",),
@@ -186,6 +213,12 @@ def _comparison(stop: Stop) -> Diagnostic | None:
     """A relation where no constraint stands."""
     if stop.token.type not in ("LE", "GE", "EQ", "REFUSED_RELATION", "ASSIGN"):
         return None
+    pair = stop.text[max(stop.start - 1, 0) : stop.start + 1]
+    if pair in ("=<", "=>"):
+        at = Span(stop.source, stop.start - 1, stop.start + 1)
+        return Diagnostic(
+            "E105", f"`{pair}` is not a relation of the language", Label(at), help=f"write `{pair[::-1]}`"
+        )
     return Diagnostic(
         "E110", f"`{stop.token}` stands in constraints only", Label(stop.span, "no relation here"),
         help="constraints follow on lines of their own, after `subject to`",

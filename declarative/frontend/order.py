@@ -16,6 +16,14 @@ SHAPE = "a program is: layer, declarations, objective, subject to, constraints, 
 def check(file: syntax.File, scope: Scope) -> None:
     """Report every statement that stands where it cannot."""
     _check_head(file, scope)
+    objectives = [s for s in file.statements if isinstance(s, syntax.ObjectiveStatement)]
+    if file.statements and not objectives:
+        scope.report(
+            "E108", "the program has no objective", _end(file), "expected after this",
+            help="minimize E, maximize E, minimize locally E, or solve",
+        )  # fmt: skip
+    if not objectives:
+        return
     objective: syntax.ObjectiveStatement | None = None
     header: syntax.SubjectTo | None = None
     ended: syntax.Statement | None = None
@@ -51,23 +59,19 @@ def check(file: syntax.File, scope: Scope) -> None:
                         "E108", "declarations stand before the objective", statement.span, "declared too late",
                         secondary=[Label(objective.span, "the objective is here")], help="move this line up",
                     )  # fmt: skip
-    if objective is None and scope.diagnostics == []:
-        scope.report(
-            "E108", "the program has no objective", _end(file), "expected here",
-            help="minimize E, maximize E, minimize locally E, or solve",
-        )  # fmt: skip
 
 
 def _check_head(file: syntax.File, scope: Scope) -> None:
     heads = [s for s in file.statements if isinstance(s, syntax.LayerHead)]
-    if not heads:
-        first = file.statements[0].span if file.statements else file.span
+    if not file.statements:
+        scope.report("E108", "the file holds no program", file.span, notes=[SHAPE])
+    elif not heads:
+        first = file.statements[0].span
         at = Span(first.source, first.start, min(first.end, first.start + 1))
         scope.report(
             "E108", "a program begins with the layer's name", at, "expected before this", help="layer my_layer"
         )
-        return
-    if file.statements[0] is not heads[0]:
+    elif file.statements[0] is not heads[0]:
         scope.report("E108", "the `layer` line comes first", heads[0].span, help="move this line to the top")
     for head in heads[1:]:
         _second(scope, head.span, heads[0].span, "a file declares one layer")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from declarative.frontend import syntax
 from declarative.frontend.declarations import Declarations
-from declarative.frontend.expressions import expression
+from declarative.frontend.expressions import whole
 from declarative.frontend.scope import RESERVED, Scope
 from declarative.ir.expression import Expression, Let, Symbol
 from declarative.ir.program import Constraint, Dual, OptimalValue, Output
@@ -34,7 +34,7 @@ def _output(item: syntax.OutputItem, file: syntax.File, scope: Scope) -> Output 
     elif isinstance(item.value, syntax.Name) and item.value.text == "value":
         value = OptimalValue()
     else:
-        value = expression(item.value, scope, {})
+        value = whole(item.value, scope, {})
     name = item.name.text if item.name else _own_name(value)
     if value is None:
         return None

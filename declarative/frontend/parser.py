@@ -16,12 +16,9 @@ from declarative.diagnostics.diagnostic import Diagnostic, Label
 from declarative.diagnostics.span import Source, Span
 from declarative.frontend import syntax
 from declarative.frontend.build import Builder
+from declarative.frontend.limits import MAXIMUM_DEPTH, MAXIMUM_ERRORS, MAXIMUM_LENGTH
 from declarative.frontend.lines import Newlines, brackets, statement_blocks
 from declarative.frontend.mistakes import explain
-
-MAXIMUM_LENGTH = 1_000_000
-MAXIMUM_DEPTH = 120
-MAXIMUM_ERRORS = 20
 
 
 @cache

@@ -47,6 +47,8 @@ class Scope:
     names: dict[str, Entry] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    extents: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Depth and size of the expression that each let names."""
 
     def report(
         self,
@@ -85,7 +87,8 @@ class Scope:
         """The candidate that a misspelt name was most probably meant to be."""
         candidates = list(candidates)
         same = [c for c in candidates if c.lower() == name.lower()]
-        matches = same or get_close_matches(name, candidates, n=1, cutoff=0.6)
+        cutoff = 0.6 if len(name) <= 6 else 0.7
+        matches = same or get_close_matches(name, candidates, n=1, cutoff=cutoff)
         return matches[0] if matches else None
 
 

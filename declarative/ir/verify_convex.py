@@ -34,8 +34,8 @@ def objective(program: Program) -> Iterator[Diagnostic]:
         opposite = "minimize" if sense == "maximize" else "maximize"
         notes = found.notes
         if found.expression.curvature is -wanted and body.curvature is -wanted:
-            notes = (*notes, f"the whole objective is {word(body)}: `{opposite}` would be convex")
-        yield from _diagnostic("E301", need, found, notes, program.objective.at)
+            notes = (*notes, f"the whole objective is {word(body)}: `{opposite}` would be allowed")
+        yield from _diagnostic("E301", need, wanted, found, notes, program.objective.at)
 
 
 def constraints(program: Program) -> Iterator[Diagnostic]:
@@ -53,7 +53,7 @@ def constraints(program: Program) -> Iterator[Diagnostic]:
             notes = found.notes
             if constraint.relation == "==" and found.expression is term:
                 notes = (*notes, "an equation of a curved expression has a feasible set that is not convex")
-            yield from _diagnostic("E302", need, found, notes, constraint.at)
+            yield from _diagnostic("E302", need, wanted, found, notes, constraint.at)
 
 
 def _sides(constraint: Constraint) -> Iterator[tuple[Expression, Curvature, str]]:
@@ -70,10 +70,14 @@ def _sides(constraint: Constraint) -> Iterator[tuple[Expression, Curvature, str]
     yield ordered[-1], Curvature.CONCAVE, f"{larger} side"
 
 
-def _diagnostic(code: str, need: str, found: Finding, notes: tuple[str, ...], at: Span | None) -> Iterator[Diagnostic]:
+def _diagnostic(
+    code: str, need: str, wanted: Curvature, found: Finding, notes: tuple[str, ...], at: Span | None
+) -> Iterator[Diagnostic]:
     """Nothing for a function of parameters that sees a variable, which is another rule's."""
     if isinstance(found.expression, Call) and found.expression.atom.parameters_only:
         return
+    if found.wanted not in (None, wanted) and wanted is not Curvature.AFFINE:
+        need = f"{need}, hence a {found.wanted.value if found.wanted else ''} term here"
     where = span_within(found.expression, at)
     code = "E303" if found.foreign else code
     yield finding(code, f"{need}, but {found.reason}", where, found.label, notes=notes, help=found.help)

@@ -137,7 +137,7 @@ def dimensions(program: Program) -> Iterator[Diagnostic]:
             continue
         where = next((s for s in (*program.parameters, *program.variables) if dimension.name in _names(s.shape)), None)
         yield finding(
-            "E207", f"nothing determines the dimension `{dimension.name}`", dimension.at, "no size follows",
+            "E207", f"nothing determines the dimension `{dimension.name}`", dimension.at, "not determined",
             secondary=[(where.at if where else None, "needed here")],
             notes=["sizes are read from the shapes of parameters, each of which can fix one dimension"],
             help=f"give it a default, dim {dimension.name} = 10, or fix it with --dim {dimension.name}=10",

@@ -129,10 +129,10 @@ def equations(program: Program) -> Iterator[Diagnostic]:
     if unknowns != given:
         yield finding(
             "E405", f"`solve` needs as many equations as unknowns, but {_show(given)} meets {_show(unknowns)}",
-            program.objective.at, f"{_show(given)} equations for {_show(unknowns)} unknowns",
+            program.objective.at, f"{_plural(given, 'equation')} for {_plural(unknowns, 'unknown')}",
             secondary=[
-                *((v.at, f"{_show(_count(v.shape))} unknowns") for v in program.variables),
-                *((c.at, f"{_show(_equations(c))} equations") for c in program.constraints),
+                *((v.at, _plural(_count(v.shape), "unknown")) for v in program.variables),
+                *((c.at, _plural(_equations(c), "equation")) for c in program.constraints),
             ],
         )  # fmt: skip
 
@@ -179,3 +179,7 @@ def _show(count: Polynomial) -> str:
         factors = [str(abs(coefficient))] if abs(coefficient) != 1 or not monomial else []
         text += (" - " if coefficient < 0 else " + ") + "*".join([*factors, *monomial])
     return text.removeprefix(" + ").strip() or "0"
+
+
+def _plural(count: Polynomial, noun: str) -> str:
+    return f"{_show(count)} {noun}{'' if count == {(): 1} else 's'}"

@@ -1,0 +1,15 @@
+"""How large a program may be. The passes of the compiler descend expressions by recursion."""
+
+from __future__ import annotations
+
+MAXIMUM_LENGTH = 1_000_000
+"""Characters of a file."""
+
+MAXIMUM_DEPTH = 120
+"""Levels of an expression, lets opened; a chain of operators has one level for each."""
+
+MAXIMUM_SIZE = 50_000
+"""Nodes of an expression, lets opened."""
+
+MAXIMUM_ERRORS = 20
+"""Syntax errors told at once."""
