@@ -102,8 +102,8 @@ class ConeProgram(Problem):
     """A batch of cone programs of one pattern.
 
     ``P`` (*batch, nnzP) and ``A`` (*batch, nnzA): values at the pattern's places. ``q`` (*batch, n), ``b`` (*batch, m).
-    Leading dimensions broadcast, and what is shared is never copied. An infinite entry of ``b`` is not data: leave the row
-    out. `InputError` for other sizes.
+    Leading dimensions broadcast, and what is shared is never copied. An infinite entry of ``b`` is not data: leave
+    its row out. `InputError` for other sizes.
     """
 
     def __init__(self, pattern: ConePattern, *, P: Tensor, q: Tensor, A: Tensor, b: Tensor) -> None:
