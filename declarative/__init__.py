@@ -4,33 +4,56 @@ import declarative as dl
 
 Sparsemax = dl.compile("sparsemax.opt")
 y = Sparsemax()(x)
+
+Names are imported when they are first used: an emitted module needs the runtime alone and must not load the compiler.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from declarative import builder
-from declarative.builder import *  # noqa: F403
-from declarative.compiler import compile
-from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
-from declarative.frontend import parse_program
-from declarative.runtime import InputError, Layer, LayerError, Solution, SolveError, Status
+if TYPE_CHECKING:
+    from declarative.builder import *  # noqa: F403
+    from declarative.compiler import compile as compile
+    from declarative.diagnostics.diagnostic import Diagnostic as Diagnostic
+    from declarative.diagnostics.diagnostic import DiagnosticError as DiagnosticError
+    from declarative.frontend import parse_program as parse_program
+    from declarative.runtime import InputError as InputError
+    from declarative.runtime import Layer as Layer
+    from declarative.runtime import LayerError as LayerError
+    from declarative.runtime import Solution as Solution
+    from declarative.runtime import SolveError as SolveError
+    from declarative.runtime import Status as Status
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Diagnostic",
-    "DiagnosticError",
-    "InputError",
-    "Layer",
-    "LayerError",
-    "Solution",
-    "SolveError",
-    "Status",
-    "compile",
-    "parse_program",
-]
-__all__ += builder.__all__
+HOMES = {
+    "Diagnostic": "declarative.diagnostics.diagnostic",
+    "DiagnosticError": "declarative.diagnostics.diagnostic",
+    "InputError": "declarative.runtime",
+    "Layer": "declarative.runtime",
+    "LayerError": "declarative.runtime",
+    "Solution": "declarative.runtime",
+    "SolveError": "declarative.runtime",
+    "Status": "declarative.runtime",
+    "compile": "declarative.compiler",
+    "parse_program": "declarative.frontend",
+}
+"""Where each name is that does not come from the builder."""
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(builder, name)
+    if name == "__all__":
+        return __dir__()
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(HOMES.get(name, "declarative.builder"))
+    if name not in HOMES and name not in home.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    from declarative import builder
+
+    return sorted([*HOMES, *builder.__all__])

@@ -10,7 +10,6 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Protocol
 
 from declarative.canonical.mismatch import Mismatch
@@ -18,6 +17,7 @@ from declarative.codegen.names import class_name
 from declarative.codegen.torch_module import emit, shell
 from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
 from declarative.frontend import parse_program
+from declarative.frontend.read import read_text
 from declarative.ir.program import Program
 from declarative.runtime.layer import Layer
 from declarative.structures import Canonical, Match, Recognition, canonicalise, recognise
@@ -68,24 +68,7 @@ class SupportsBuild(Protocol):
 
 def read(path: str | PathLike[str], sizes: Mapping[str, int] | None = None) -> Program:
     """A program from a ``.opt`` file; raises `DiagnosticError` with everything that is wrong with it."""
-    name = str(path)
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise _file_error("E001", f"no file `{name}`") from None
-    except IsADirectoryError:
-        raise _file_error("E001", f"`{name}` is a directory, not a file") from None
-    except OSError as error:
-        raise _file_error("E001", f"cannot read `{name}`: {(error.strerror or str(error)).lower()}") from None
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _file_error("E002", f"`{name}` is not text: byte {error.start} is not UTF-8") from None
-    return parse_program(text.replace("\r\n", "\n"), name, sizes)
-
-
-def _file_error(code: str, message: str) -> DiagnosticError:
-    return DiagnosticError([Diagnostic(code, message)])
+    return parse_program(read_text(path), str(path), sizes)
 
 
 def stages(program: Program, sizes: Mapping[str, int] | None = None) -> Compilation:
