@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from declarative.atoms import ATOMS
-from declarative.canonical.matrices import Full, Identity
 from declarative.ir.expression import Call, Constant, Expression, Let
+from declarative.ir.matrices import Full, Identity
 from declarative.ir.shape import Shape
 
 ONE = Constant(1.0)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from declarative.canonical.algebra import call, is_zero, plus, product, times, transpose
 from declarative.canonical.linear_map import AffineParts, Column, Inner, Map, Matrix, Scale, affine_parts, as_matrix
-from declarative.canonical.matrices import Full, Identity
 from declarative.canonical.normalise import Affine, Squares
 from declarative.ir.expression import Constant, Expression, Variable
+from declarative.ir.matrices import Full, Identity
 from declarative.ir.shape import Shape
 
 TWO = Constant(2.0)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from declarative.canonical.algebra import ONE, call, is_zero, minus, over, plus, product, strip, times, transpose
-from declarative.canonical.matrices import Full, Identity
 from declarative.ir.expression import Call, Expression, Variable
+from declarative.ir.matrices import Full, Identity
 from declarative.ir.shape import Shape
 
 

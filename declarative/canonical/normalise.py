@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from declarative.canonical.algebra import ONE, ZERO, call, difference, minus, number, over, times
-from declarative.canonical.matrices import Identity
 from declarative.diagnostics.span import Span
 from declarative.ir.expression import Call, Constant, Expression, IndexRange, Sum, Variable
+from declarative.ir.matrices import Identity
 from declarative.ir.program import Constraint, Program
 from declarative.ir.traverse import without_lets
 

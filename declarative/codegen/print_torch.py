@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from declarative.canonical.matrices import Full, Identity
 from declarative.ir.atom import Operand
 from declarative.ir.expression import (
     At,
@@ -25,6 +24,7 @@ from declarative.ir.expression import (
     Sum,
     Symbol,
 )
+from declarative.ir.matrices import Full, Identity
 from declarative.ir.shape import Shape, Size
 
 SUM, PRODUCT, ATOM = 1, 2, 3

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from declarative.canonical.algebra import ONE, call, is_zero, minus, number, times
 from declarative.canonical.coefficients import TWO, Coefficients, of_linear, of_square, row_blocks, total
 from declarative.canonical.linear_map import as_matrix
-from declarative.canonical.matrices import Full, Identity
 from declarative.canonical.normalise import Affine, Squares
 from declarative.canonical.quadratic import Bound, QuadraticForm, Rows
 from declarative.codegen.module_plan import Method, Solver, Writer, size_text, stack, tuple_text
 from declarative.codegen.print_torch import PRODUCT, TorchPrinter
 from declarative.ir.expression import Expression, IndexRange, Variable
+from declarative.ir.matrices import Full, Identity
 from declarative.ir.shape import Shape, Size
 from declarative.ir.traverse import free_sizes
 

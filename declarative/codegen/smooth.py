@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from declarative.atoms import ATOMS
-from declarative.canonical.matrices import Full
 from declarative.codegen.module_plan import Method, Solver, Writer, size_text, stack, tuple_text
 from declarative.ir.expression import Call, Expression
+from declarative.ir.matrices import Full
 from declarative.ir.program import Constraint
 
 

@@ -17,6 +17,7 @@ from declarative.ir.expression import (
     Sum,
     Symbol,
 )
+from declarative.ir.matrices import Full, Identity
 from declarative.ir.shape import Size
 
 SUM, PRODUCT, UNARY, POWER, POSTFIX = range(1, 6)
@@ -70,6 +71,11 @@ def _show(expression: Expression) -> tuple[str, int]:
             return f"sum({show(body)} for {show_ranges(ranges)})", POSTFIX
         case ExternCall(extern, args):
             return f"{extern.name}({', '.join(map(show, args))})", POSTFIX
+        case Identity(size):
+            return f"eye({size})", POSTFIX
+        case Full(number, filled):
+            ones = f"{'zeros' if number == 0 else 'ones'}({', '.join(map(str, filled))})"
+            return (ones, POSTFIX) if number in (0, 1) else (f"{show_number(number)} * {ones}", PRODUCT)
         case Call():
             return _show_call(expression)
     raise TypeError(f"{type(expression).__name__} has no syntax")

@@ -28,6 +28,15 @@ class ConeProgramMatch(Match):
     def summary(self, show: Show) -> str:
         return "cone program at fixed sizes"
 
+    def derivative(self, show: Show) -> tuple[str, ...]:
+        return (
+            "with D the derivative of the projection onto K at s - z, the system",
+            "[ P  A'  0     ]'",
+            "[ A  0   I     ]  u = w_bar,   w = (x, z, s)",
+            "[ 0  D   I - D ]",
+            "theta_bar = -(dF/dtheta)' u, through the sparse maps theta -> (P, q, A, b); nothing is inverted",
+        )
+
 
 @final
 class ConeProgram(Structure):

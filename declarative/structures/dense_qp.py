@@ -38,6 +38,22 @@ class DenseQPMatch(Match):
         kind = "linear program" if not self.form.squares else "quadratic program"
         return f"{kind} with {', '.join(parts) or 'no constraints'}{epigraph}"
 
+    def derivative(self, show: Show) -> tuple[str, ...]:
+        active = []
+        if self.form.inequalities:
+            active.append("the inequalities with lambda_i > slack_i")
+        if self.form.lower or self.form.upper:
+            active.append("the bounds that fix a variable")
+        rows = " and of ".join((["A"] if self.form.equalities else []) + active)
+        known = f"with C the rows of {rows}:" if rows else "with no active rows:"
+        return (
+            f"at the solution {known}" if rows else "at the solution:",
+            "[ P  C' ] [ u ]   [ x_bar ]" if rows else "P u = x_bar",
+            *(("[ C  0  ] [ v ] = [ c_bar ]", "inactive rows drop out, their multipliers stay zero") if rows else ()),
+            "theta_bar = -(dF/dtheta)' (u, v), by one autograd call on F; nothing is inverted",
+            "one symmetric system per instance; where it is singular, its least-norm solution",
+        )
+
 
 @final
 class DenseQP(Structure):

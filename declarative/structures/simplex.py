@@ -20,13 +20,13 @@ from typing import final
 from declarative.canonical.algebra import ONE, call, is_zero, minus, number, over, plus, terms
 from declarative.canonical.coefficients import of_linear, of_square, total
 from declarative.canonical.linear_map import Inner, Scale, affine_parts
-from declarative.canonical.matrices import Full, Identity
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import NormalConstraint
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.ir.expression import Constant, Expression, Variable
+from declarative.ir.matrices import Full, Identity
 from declarative.ir.shape import Size
-from declarative.structures.structure import Canonical, ClosedForm, Match, Show, Structure
+from declarative.structures.structure import Canonical, ClosedForm, Match, ProblemSource, Show, Structure
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class SimplexMatch(Match):
         level = show(total) if number(total) is not None else "total"
         lines = [f"v = {show(self.point)}"]
         if number(total) is None:
-            lines.append(f"total = {show(call('mul', total, Full(1.0, (Size(1),))))}")
+            lines.append(f"total = {self._total_of_one_entry(show)}")
             lines.append("total = torch.where(total >= 0, total, torch.nan)")
         lines += [
             "descending = v.detach().sort(-1, descending=True).values",
@@ -105,7 +105,7 @@ class SimplexMatch(Match):
             "size = (count * descending > excess).sum(-1, keepdim=True).clamp_min(1)",
             "support = v >= excess.gather(-1, size - 1) / size",
             f"t = ((v * support).sum(-1, keepdim=True) - {level}) / support.sum(-1, keepdim=True)",
-            f"{y} = torch.where(support, v - t, 0)",
+            f"{y} = (v - t) * support",
         ]
         p = show(self.curvature) if number(self.curvature) is not None else f"({show(self.curvature)})[..., None]"
         front = "" if p == "1" else f"{p} * "
@@ -125,6 +125,44 @@ class SimplexMatch(Match):
             duals=duals,
             uses=("torch", "fill") if number(total) is None else ("torch",),
         )
+
+    def derivative(self, show: Show) -> tuple[str, ...]:
+        y = self.variable.name
+        return (
+            f"S = the entries where {y} > 0, with s its indicator",
+            f"d{y}/dv = diag(s) - s s' / |S|, symmetric, with v = {show(self.point)}",
+            "one product with it per cotangent: v_bar = s * (y_bar - mean of y_bar over S)",
+            "an entry exactly at the threshold (weakly active) counts as in S",
+        )
+
+    def problem(self, show: Show) -> ProblemSource:
+        p, like = self.curvature, "like=v"
+        factor = self.row.factor
+        lines = [f"v = {show(self.point)}", "n = v.shape[-1]"]
+        if number(p) is None:
+            lines.append(f"p = {show(p)}")
+        scale, slope = (show(p), show(p)) if number(p) is not None else ("p[..., None, None]", "p[..., None]")
+        front = "" if factor == ONE else f"{show(factor)} * "
+        level = number(self.row.total)
+        right = f"full((1,), {level:g}, {like})" if level is not None else self._total_of_one_entry(show)
+        lines += [
+            "return DenseQP(",
+            f"    P={'' if scale == '1' else f'{scale} * '}eye(n, {like}),",
+            f"    q=-{'' if slope == '1' else f'{slope} * '}v,",
+            f"    A={front}full((1, n), 1, {like}),",
+            f"    b={front}{right},",
+            f"    lower=full((n,), 0, {like}),",
+            ")",
+        ]
+        rows = (
+            (self.row.origin or "sum", "eq", ()),
+            (self.nonneg or self.variable.name, "bounds", self.variable.shape),
+        )
+        return ProblemSource("DenseQP", tuple(lines), rows, ("eye", "full"))
+
+    def _total_of_one_entry(self, show: Show) -> str:
+        """The total as (*batch, 1)."""
+        return show(call("mul", self.row.total, Full(1.0, (Size(1),))))
 
 
 @final

@@ -29,6 +29,19 @@ class LocalMatch(Match):
     def summary(self, show: Show) -> str:
         return "stationary point on the branch of the start, by Newton's method"
 
+    def derivative(self, show: Show) -> tuple[str, ...]:
+        inside = "grad_x L" if self.program.constraints else "the gradient"
+        return (
+            "H = the Hessian of the Lagrangian at the solution" if self.program.constraints else "H = the Hessian of f",
+            *(
+                ("[ H  C' ] [ u ]   [ x_bar ]", "[ C  0  ] [ v ] = [ c_bar ]   C: the active constraints' gradients")
+                if self.program.constraints
+                else ("H u = x_bar",)
+            ),
+            f"theta_bar = -(d {inside} / dtheta)' u, by one autograd call; weights of externs are part of theta",
+            "the start only chooses the branch: its derivative is zero",
+        )
+
 
 @final
 class SmoothLocal(Structure):
@@ -51,6 +64,13 @@ class RootMatch(Match):
 
     def summary(self, show: Show) -> str:
         return "root of a square system on the branch of the start, by Newton's method"
+
+    def derivative(self, show: Show) -> tuple[str, ...]:
+        return (
+            "(dF/dx)' u = x_bar at the root",
+            "theta_bar = -(dF/dtheta)' u, by one autograd call on F; nothing is inverted",
+            "the start only chooses the branch: its derivative is zero",
+        )
 
 
 @final

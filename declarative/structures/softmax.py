@@ -17,12 +17,13 @@ from typing import final
 
 from declarative.canonical.algebra import ONE, call, is_zero, minus, number, over, plus, times
 from declarative.canonical.coefficients import of_linear, total
-from declarative.canonical.matrices import Full
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import Affine, NormalForm, Other, Squares
 from declarative.ir.expression import Call, Expression, Variable
+from declarative.ir.shape import Shape
+from declarative.ir.matrices import Full
 from declarative.structures.simplex import SumRow, nonneg_origins, sum_row
-from declarative.structures.structure import Canonical, ClosedForm, Match, Show, Structure
+from declarative.structures.structure import Canonical, ClosedForm, Match, ProblemSource, Show, Structure
 
 
 @final
@@ -69,6 +70,25 @@ class SoftmaxMatch(Match):
             fields=("x", "eq"),
             duals=duals,
             uses=("torch", "fill") if not unit else ("torch",),
+        )
+
+    def problem(self, show: Show) -> ProblemSource:
+        values = [("scores", self.scores), ("temperature", self.temperature), ("total", self.row.total)]
+        given = [f"{name}={show(value)}" for name, value in values if name == "scores" or value != ONE]
+        if self.row.factor != ONE:
+            given.append(f"factor={show(self.row.factor)}")
+        rows: list[tuple[str, str, Shape]] = [(self.row.origin or "sum", "eq", ())]
+        return ProblemSource("EntropicSimplex", (f"return EntropicSimplex({', '.join(given)})",), tuple(rows))
+
+    def derivative(self, show: Show) -> tuple[str, ...]:
+        y, scale = self.variable.name, self.row.total
+        whole = "1" if scale == ONE else show(scale)
+        share = f"{y} {y}'" if scale == ONE else f"{y} {y}' / ({whole})"
+        slope = "" if self.temperature == ONE else f" / ({show(self.temperature)})"
+        return (
+            f"d{y}/d(scores) = (diag({y}) - {share}){slope}, symmetric",
+            f"one product with it per cotangent: s_bar = ({y} * y_bar - {y} ({y}' y_bar) / ({whole})){slope}",
+            "computed by autograd through torch.softmax; it never divides by an entry of the solution",
         )
 
 

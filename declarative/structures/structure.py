@@ -14,6 +14,7 @@ from declarative.canonical.normalise import NormalForm
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.ir.expression import Expression
 from declarative.ir.program import Program
+from declarative.ir.shape import Shape
 
 Show = Callable[[Expression], str]
 """Prints an expression of parameters as torch source."""
@@ -45,6 +46,21 @@ class ClosedForm:
     uses: tuple[str, ...] = ("torch",)
 
 
+@dataclass(frozen=True)
+class ProblemSource:
+    """The body of ``data`` in the emitted module of a closed form: the problem that the solution solves.
+
+    ``solve`` and ``diagnose`` read the KKT residual and the conditions off it; the forward pass does not touch it.
+    ``lines`` are torch statements, the last of which returns a ``kind``, a class of the runtime. ``rows`` names the
+    constraints: (name, part of the point, shape). ``uses`` as in `ClosedForm`.
+    """
+
+    kind: str
+    lines: tuple[str, ...]
+    rows: tuple[tuple[str, str, Shape], ...]
+    uses: tuple[str, ...] = ()
+
+
 class Match(ABC):
     """A program that has a structure, with what code generation needs of it."""
 
@@ -57,6 +73,14 @@ class Match(ABC):
 
     def closed_form(self, show: Show) -> ClosedForm | None:
         """The torch statements of the solution, where it has a closed form."""
+        return None
+
+    def derivative(self, show: Show) -> tuple[str, ...]:
+        """What the backward pass computes, in mathematics as plain text, a line each; w_bar is the cotangent of w."""
+        return ("autograd through the statements of the closed form",)
+
+    def problem(self, show: Show) -> ProblemSource | None:
+        """The problem that a closed form solves; every match with a `closed_form` has it."""
         return None
 
 
