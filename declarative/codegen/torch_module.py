@@ -12,7 +12,6 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from declarative.canonical.notation import notation
 from declarative.codegen import closed_form, quadratic_program, smooth
 from declarative.codegen.layout import layout
 from declarative.codegen.module_plan import (
@@ -221,12 +220,12 @@ def _reading_method(
 
 def _header(program: Program, match: Match, writer: Writer, sizes: Mapping[str, int]) -> tuple[str, ...]:
     title = f"{program.name}: {program.doc}" if program.doc else program.name
-    summary = match.summary(notation)
+    summary = match.summary(show)
     at = ", ".join(f"{k} = {v}" for k, v in sizes.items())
     where = f"at {at}" if sizes else "any sizes"
     gradient = (
         "closed form, differentiated by autograd."
-        if match.closed_form(notation) is not None
+        if match.closed_form(show) is not None
         else f"implicit, through the KKT system of the solution (see `{class_name(program.name)}.diagnose`)."
         if program.objective.sense != "solve"
         else f"implicit, through the equations at the solution (see `{class_name(program.name)}.diagnose`)."

@@ -20,8 +20,8 @@ from declarative.canonical.coefficients import of_linear, total
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import Affine, NormalForm, Other, Squares
 from declarative.ir.expression import Call, Expression, Variable
-from declarative.ir.shape import Shape
 from declarative.ir.matrices import Full
+from declarative.ir.shape import Shape
 from declarative.structures.simplex import SumRow, nonneg_origins, sum_row
 from declarative.structures.structure import Canonical, ClosedForm, Match, ProblemSource, Show, Structure
 
