@@ -42,6 +42,7 @@ def elaborate(
         outputs=results,
         options=options,
         source=source,
+        option_places=outputs.option_places(file),
     )
     return program, found
 

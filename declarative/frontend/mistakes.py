@@ -172,7 +172,7 @@ def _dangling(stop: Stop) -> Diagnostic | None:
         return None
     at = Span(stop.source, len(before) - len(sign), len(before))
     return Diagnostic(
-        "E101", f"nothing follows `{sign}`", Label(at, "expected an expression after this"),
+        "E101", f"nothing follows `{sign}`", Label(at, "the rest is missing"),
         notes=("a line that ends with an operator or a comma goes on in the next",),
     )  # fmt: skip
 

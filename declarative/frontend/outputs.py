@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from declarative.diagnostics.span import Span
 from declarative.frontend import syntax
 from declarative.frontend.declarations import Declarations
 from declarative.frontend.expressions import whole
@@ -96,3 +97,8 @@ def options(file: syntax.File, scope: Scope) -> tuple[tuple[str, float | str | b
             value = statement.value
             found[name.text] = {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
     return tuple(found.items())
+
+
+def option_places(file: syntax.File) -> tuple[tuple[str, Span], ...]:
+    """Where each option is set."""
+    return tuple((s.name.text, s.span) for s in file.statements if isinstance(s, syntax.OptionStatement))

@@ -81,6 +81,9 @@ def _call(call: Call, wanted: Curvature) -> Finding | None:
     monotonicity = call.atom.monotonicity(*call.args)
     for arg in call.args:
         if arg.curvature is Curvature.UNKNOWN:
+            known = _rewrite(call)
+            if known is not None:
+                return Finding(call, f"{quote(call)} has no curvature as written", "another spelling has", help=known)
             return culprit(arg, wanted)
     if intrinsic is Curvature.UNKNOWN:
         return _without_curvature(call)

@@ -8,6 +8,9 @@ from typing import Literal
 from declarative.diagnostics.span import Source, Span
 from declarative.ir.expression import Expression, Extern, IndexRange, Let, Parameter, Variable
 
+OPTIONS = ("on_failure", "check_inputs", "tolerance", "max_iterations")
+"""What ``option`` may set: the settings of an emitted layer."""
+
 Relation = Literal["<=", ">=", "==", "psd"]
 Sense = Literal["minimize", "maximize", "solve"]
 
@@ -83,6 +86,7 @@ class Program:
     outputs: tuple[Output, ...]
     options: tuple[tuple[str, float | str | bool], ...] = ()
     source: Source | None = field(default=None, compare=False, repr=False)
+    option_places: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
 
     def constraint_name(self, position: int) -> str:
         """The constraint's name, or ``c0``, ``c1``, ... for one without."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from declarative.diagnostics.diagnostic import Diagnostic
-from declarative.ir import verify_convex, verify_declarations, verify_local, verify_use
+from declarative.ir import verify_convex, verify_declarations, verify_local, verify_options, verify_use
 from declarative.ir.program import Program
 
 Rule = Callable[[Program], Iterator[Diagnostic]]
@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     verify_use.outputs,
     verify_use.unused,
     verify_use.parameter_functions,
+    verify_options.options,
     verify_convex.objective,
     verify_convex.constraints,
     verify_local.smoothness,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from declarative.diagnostics.diagnostic import Diagnostic
-from declarative.ir.convexity import operator, quote
+from declarative.ir.convexity import operator, quote, show_declaration
 from declarative.ir.expression import Call, Expression, ExternCall, Let, Symbol, Variable
 from declarative.ir.findings import finding
 from declarative.ir.program import Constraint, Dual, OptimalValue, Program
@@ -42,13 +42,27 @@ def _cone(constraint: Constraint) -> Iterator[Diagnostic]:
             "E203", f"`in psd` needs a square matrix, but {quote(matrix)} is {show(matrix.shape)}", matrix.span
         )
         return
-    bare = without_lets(matrix)
-    if isinstance(bare, Symbol) and not bare.attributes & {"symmetric", "psd", "nsd", "diag"}:
-        size = bare.shape[0]
-        yield finding(
-            "E306", f"`in psd` needs a symmetric matrix, and `{bare.name}` is not declared so", matrix.span,
-            "may be unsymmetric", help=f"var {bare.name}[{size}, {size}] symmetric",
-        )  # fmt: skip
+    parts = list(_parts(without_lets(matrix)))
+    for part in parts:
+        mirrored = any(isinstance(p, Call) and p.atom.name == "transpose" and p.args[0] == part for p in parts)
+        if isinstance(part, Symbol) and not mirrored and not part.attributes & {"symmetric", "psd", "nsd", "diag"}:
+            word = "var" if isinstance(part, Variable) else "param"
+            yield finding(
+                "E306", f"`in psd` needs a symmetric matrix, and `{part.name}` is not declared so", part.span,
+                "may be unsymmetric", help=f"{word} {show_declaration(part)} symmetric",
+            )  # fmt: skip
+
+
+def _parts(matrix: Expression) -> Iterator[Expression]:
+    """The matrices that a matrix is a linear combination of."""
+    match matrix:
+        case Call(atom=atom, args=args) if atom.name in ("add", "neg"):
+            for arg in args:
+                yield from _parts(arg)
+        case Call(atom=atom, args=(a, b)) if atom.name in ("mul", "div") and () in (a.shape, b.shape):
+            yield from _parts(a if a.shape else b)
+        case _:
+            yield matrix
 
 
 def objective(program: Program) -> Iterator[Diagnostic]:

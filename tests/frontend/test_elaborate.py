@@ -164,9 +164,11 @@ def test_duals_values_and_default_outputs() -> None:
 
 
 def test_options() -> None:
-    text = "layer t\nvar x\nminimize x^2\noption tolerance = 1e-9\noption solver = clarabel\noption polish = true\n"
+    text = (
+        "layer t\nvar x\nminimize x^2\noption tolerance = 1e-9\noption on_failure = nan\noption check_inputs = true\n"
+    )
     options = parse_program(text).options
-    assert options == (("tolerance", 1e-9), ("solver", "clarabel"), ("polish", True))
+    assert options == (("tolerance", 1e-9), ("on_failure", "nan"), ("check_inputs", True))
 
 
 def test_sizes_fixed_from_outside() -> None:
@@ -187,3 +189,10 @@ def test_error_carries_all_diagnostics_and_reads_as_text() -> None:
 def test_an_error_is_not_told_again_where_its_name_is_used() -> None:
     text = "layer t\nparam a[k]\nvar x\nlet r = a + b\nminimize x^2 + sum(a) + sum(r)\n"
     assert [d.message for d in check(text)] == ["unknown dimension `k`", "unknown name `b`"]
+
+
+def test_options_are_the_settings_of_a_layer() -> None:
+    from declarative.ir.program import OPTIONS
+    from declarative.runtime.layer import SETTINGS
+
+    assert sorted(OPTIONS) == sorted(SETTINGS)
