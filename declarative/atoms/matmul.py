@@ -53,9 +53,9 @@ class MatMul(Atom):
     def _misfit(a: Expression, b: Expression) -> AtomError:
         help = None
         if a.rank == 2 and a.shape[0] == b.shape[0]:
-            help = f"transpose the matrix: {quoted(a)}' @ {quoted(b)}"
+            help = f"transpose the matrix: {_transposed(a)} @ {quoted(b)}"
         elif b.rank == 2 and a.shape[-1] == b.shape[1]:
-            help = f"transpose the matrix: {quoted(a)} @ {quoted(b)}'"
+            help = f"transpose the matrix: {quoted(a)} @ {_transposed(b)}"
         elif a.rank == b.rank == 1:
             help = f"for the matrix of all products: outer({_plain(a)}, {_plain(b)})"
         return AtomError(
@@ -145,6 +145,13 @@ def _opened(expression: Expression) -> Expression:
 
 def _is_row(expression: Expression) -> bool:
     return isinstance(expression, Call) and expression.atom.name == "transpose" and expression.rank == 1
+
+
+def _transposed(matrix: Expression) -> str:
+    """The transpose in a help text; of a transpose, the matrix itself."""
+    if isinstance(matrix, Call) and matrix.atom.name == "transpose":
+        return quoted(matrix.args[0])
+    return f"{quoted(matrix)}'"
 
 
 def _plain(expression: Expression) -> str:

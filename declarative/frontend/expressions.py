@@ -10,29 +10,25 @@ from declarative.diagnostics.diagnostic import Label
 from declarative.diagnostics.span import Span
 from declarative.frontend import sizes, syntax
 from declarative.frontend.foreign import FOREIGN_FUNCTIONS
+from declarative.frontend.labels import declarations
 from declarative.frontend.limits import MAXIMUM_DEPTH, MAXIMUM_SIZE
 from declarative.frontend.scope import FUNCTIONS, RESERVED, WORDS, Indices, Scope
+from declarative.frontend.subscripts import index
 from declarative.ir.atom import AtomError
 from declarative.ir.expression import (
-    At,
     Constant,
     Expression,
     Extern,
     ExternCall,
-    Index,
     IndexRange,
     Let,
     Nested,
     Parameter,
-    Range,
     SizeValue,
-    Subscript,
     Sum,
-    Symbol,
     Variable,
 )
 from declarative.ir.shape import Size, show
-from declarative.ir.traverse import walk
 
 OPERATIONS = {"+": "add", "*": "mul", "/": "div", "@": "matmul", "^": "power", "**": "power"}
 
@@ -85,7 +81,7 @@ def expression(node: syntax.Expression, scope: Scope, indices: Indices) -> Expre
         case syntax.Binary():
             return _binary(node, scope, indices)
         case syntax.Subscripted():
-            return _index(node, scope, indices)
+            return index(expression(node.base, scope, indices), node, scope, indices)
         case syntax.Application():
             return _application(node, scope, indices)
         case syntax.IndexedApplication():
@@ -173,29 +169,9 @@ def apply(atom: str, args: tuple[Expression, ...], span: Span, scope: Scope) -> 
     except AtomError as error:
         culprits = args if error.argument is None else (args[error.argument],)
         at = span if error.argument is None else args[error.argument].span or span
-        secondary = _declarations(culprits, scope)
+        secondary = declarations(culprits, scope)
         scope.report("E203", error.message, at, error.label, secondary=secondary, help=error.help)
         return None
-
-
-def _declarations(args: tuple[Expression, ...], scope: Scope) -> list[Label]:
-    """Labels at the declarations of the names that stand directly in the arguments, each saying its shape."""
-    labels: dict[str, Label] = {}
-    for arg in args:
-        for node in walk(arg):
-            name = node.name if isinstance(node, Symbol | Let) else None
-            if name is None or name not in scope.names or len(labels) == 3:
-                continue
-            labels[name] = Label(scope.names[name].span, f"{name} {_is(node)}")
-    return list(labels.values())
-
-
-def _is(node: Expression) -> str:
-    if not node.shape:
-        return "is a scalar"
-    if node.rank == 1:
-        return f"is a vector of {node.shape[0]}"
-    return "is " + " x ".join(map(str, node.shape))
 
 
 def _transpose(operand: syntax.Expression, span: Span, scope: Scope, indices: Indices) -> Expression | None:
@@ -221,7 +197,7 @@ def _binary(node: syntax.Binary, scope: Scope, indices: Indices) -> Expression |
             first = node.left.operand if isinstance(node.left, syntax.Transposition) else node.left
             scope.report(
                 "E203", "`@` of two vectors is their inner product, and `'` of a vector is the vector itself",
-                node.span, secondary=_declarations((left, right), scope),
+                node.span, secondary=declarations((left, right), scope),
                 help=f"for the matrix of all products: outer({first.span.text}, {node.right.operand.span.text})",
             )  # fmt: skip
             return None
@@ -310,76 +286,3 @@ def _unknown_range(binding: syntax.Binding) -> IndexRange:
     """A range that stands for one whose mistake has been told, so that its index is known inside."""
     name = binding.index.text
     return IndexRange(name, Size.of(name), Size.of(name))
-
-
-def _index(node: syntax.Subscripted, scope: Scope, indices: Indices) -> Expression | None:
-    base = expression(node.base, scope, indices)
-    subscripts = [_subscript(s, scope, indices) for s in node.subscripts]
-    if base is None or any(s is None for s in subscripts):
-        return None
-    if len(subscripts) > base.rank:
-        kind = {0: "a scalar has no entries to index", 1: "a vector takes one subscript"}.get(base.rank)
-        first = node.subscripts[base.rank]
-        scope.report(
-            "E209", f"{kind or 'a matrix takes two subscripts'}, not {len(subscripts)}" if base.rank else str(kind),
-            first.span.join(node.subscripts[-1].span), "too many" if base.rank else "",
-            secondary=_declarations((base,), scope),
-        )  # fmt: skip
-        return None
-    checked = [s for s in subscripts if s is not None]
-    inside = [
-        _in_range(value, size, written, scope, indices)
-        for value, size, written in zip(checked, base.shape, node.subscripts, strict=False)
-    ]
-    return Index(base, tuple(checked), at=node.span) if all(inside) else None
-
-
-def _subscript(
-    node: syntax.Expression | syntax.Interval | syntax.Slice, scope: Scope, indices: Indices
-) -> Subscript | None:
-    if isinstance(node, syntax.Slice):
-        first = node.first.span.text if node.first else "0"
-        end = sizes.size(node.last, scope, indices) if node.last else Size.of("n")
-        last = str(end - 1) if end is not None else "n-1"
-        whole = node.first is None and node.last is None
-        scope.report(
-            "E106", "there is no `:` slice", node.span,
-            notes=["`a..b` includes both ends; subscripts left out at the end are taken whole"],
-            help=f"{first}..{last}" + (" with n the size" if node.last is None else ""),
-            label="the whole dimension" if whole else "",
-        )  # fmt: skip
-        return None
-    if isinstance(node, syntax.Interval):
-        start, end = sizes.size(node.first, scope, indices), sizes.size(node.last, scope, indices)
-        if start is None or end is None:
-            return None
-        return Range(start, end)
-    value = sizes.size(node, scope, indices)
-    return None if value is None else At(value)
-
-
-def _in_range(value: Subscript, size: Size, written: syntax.Node, scope: Scope, indices: Indices) -> bool:
-    """Report a subscript that leaves 0..size-1 for certain, whatever the dimensions are."""
-    first, last = (value.index, value.index) if isinstance(value, At) else (value.first, value.last)
-    lowest, highest = sizes.extreme(first, indices, upper=False), sizes.extreme(last, indices, upper=True)
-    if sizes.is_positive(-lowest):
-        reach = "" if lowest == first else f" and reaches {lowest}"
-        scope.report(
-            "E208", f"an index counts from 0, but this one is negative{reach}", written.span,
-            help=f"the last entry is {size - 1}" if lowest == first else None,
-        )  # fmt: skip
-        return False
-    if sizes.is_positive(highest - size + 1):
-        reach = f"is {highest}" if highest == last else f"reaches {highest}"
-        scope.report(
-            "E208", f"index out of range: it {reach}, but the last is {size - 1}", written.span,
-            notes=["indices count from 0, and `a..b` includes both ends"],
-        )  # fmt: skip
-        return False
-    if isinstance(value, Range) and value.length.is_number and value.length.constant < 1:
-        scope.report(
-            "E208", f"the range {value.first}..{value.last} is empty", written.span,
-            notes=["`a..b` includes both ends"],
-        )  # fmt: skip
-        return False
-    return True
