@@ -378,8 +378,8 @@ def _bound_duals(form: QuadraticForm, writer: Writer, found: dict[str, str]) -> 
         lower = next((b for b in form.lower if b.variable == v), None)
         upper = next((b for b in form.upper if b.variable == v), None)
         both = lower is not None and upper is not None
-        if both and lower is not None and upper is not None and lower.origin and lower.origin == upper.origin:
-            terms.setdefault(lower.origin, []).append(("+", source))
+        if lower is not None and upper is not None and lower.side == "lower" and lower.origin == upper.origin:
+            terms.setdefault(str(lower.origin), []).append(("+", source))
             continue
         if lower is not None and lower.origin:
             text = f"{source}.clamp(max=0)" if both else source

@@ -97,7 +97,9 @@ def test_temperature_total_and_prior() -> None:
 
 
 def test_simplex_of_a_parametric_total_and_scale() -> None:
-    body = "var y[n] nonneg\nminimize tau * sum_squares(y - x)\nsubject to\n  c: sum(y) == total\noutput y, dual(c) as nu"
+    body = (
+        "var y[n] nonneg\nminimize tau * sum_squares(y - x)\nsubject to\n  c: sum(y) == total\noutput y, dual(c) as nu"
+    )
     assert structure(body) == "simplex_projection"
     layer = dl.compile(dl.parse_program(HEAD + body))()
     x = torch.tensor([0.3, -1.0, 0.9], dtype=torch.float64)
