@@ -21,6 +21,7 @@ from declarative.runtime.assemble import (
     weighted,
 )
 from declarative.runtime.binding import Spec
+from declarative.runtime.closed_forms import EntropicSimplex
 from declarative.runtime.cone import ConePattern, ConePoint, ConeProgram
 from declarative.runtime.errors import InputError, LayerError, SolveError
 from declarative.runtime.layer import Block, Layer, Solution
@@ -38,6 +39,7 @@ __all__ = [
     "ConePoint",
     "ConeProgram",
     "DenseQP",
+    "EntropicSimplex",
     "EqualityPoint",
     "InputError",
     "Layer",
@@ -58,9 +60,9 @@ __all__ = [
     "dot",
     "eye",
     "fill",
-    "functions",
     "flatten",
     "full",
+    "functions",
     "linear_rows",
     "local_problem",
     "matvec",

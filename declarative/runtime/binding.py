@@ -200,7 +200,7 @@ def with_finite(bound: Bound) -> Bound:
             continue
         core = value.shape[value.dim() - spec.rank :]
         whole = value.expand((*bound.batch, *core))
-        flat = whole.reshape(-1, *core)
+        flat = whole.reshape(bound.batch.numel(), *core)
         donor = torch.nan_to_num(flat[sound].detach(), nan=1.0, posinf=1.0, neginf=1.0)
         own = _own_mask(finite, value.dim() - spec.rank, value.shape)
         values.append(torch.where(own.reshape((*own.shape, *[1] * spec.rank)), value, donor))

@@ -151,17 +151,25 @@ class Layer(nn.Module):
         bound = with_finite(self.bind(*args, **kwargs))
         solved = self._solved(bound, "keep")
         kind = self.specialised(bound.sizes)
+        point = kind.point_type(*solved.point)
+        residuals = solved.residual
+        if self.solution is not None:  # nothing was iterated, so the residual is still to be measured
+            problem: Any = kind.data(self, *bound.values)
+            residuals = problem.relative_residual(point.kkt)
         return Solution(
             self._outputs(bound, solved),
-            kind.duals(self, kind.point_type(*solved.point), *bound.values),
+            kind.duals(self, point, *bound.values),
             solved.status,
             solved.iterations,
-            solved.residual,
+            residuals,
             solved.point,
         )
 
-    def diagnose(self, *args: Any, finite_differences: bool = False, **kwargs: Any) -> Report:
-        """The conditions of the implicit function theorem at the solution, per instance; see `Report`."""
+    def diagnose(self, *args: Any, finite_differences: bool | float = False, **kwargs: Any) -> Report:
+        """The conditions of the implicit function theorem at the solution, per instance; see `Report`.
+
+        ``finite_differences``: also compare the backward with central differences in float64; a number is the step.
+        """
         from declarative.runtime.diagnose import diagnose
 
         return diagnose(self, self.bind(*args, **kwargs), finite_differences=finite_differences)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from declarative.runtime.problem import Point
+
 
 class EqualityPoint(NamedTuple):
     """A solution under equality constraints."""
@@ -14,6 +16,11 @@ class EqualityPoint(NamedTuple):
     """(*batch, n)."""
     eq: Tensor
     """(*batch, p), free in sign."""
+
+    @property
+    def kkt(self) -> Point:
+        """The point as the layer's problem takes it."""
+        return tuple(self)
 
 
 class BoundedPoint(NamedTuple):
@@ -25,6 +32,11 @@ class BoundedPoint(NamedTuple):
     """(*batch, p), free in sign."""
     bounds: Tensor
     """(*batch, n), positive at an upper bound, negative at a lower one."""
+
+    @property
+    def kkt(self) -> Point:
+        """The point as a quadratic program takes it, with no multipliers of general inequalities."""
+        return self.x, self.eq, self.x[..., :0], self.bounds
 
 
 class LocalPoint(NamedTuple):

@@ -1,0 +1,97 @@
+"""What the gradient of one instance is, in words: where a condition of the theorem fails, and at a vertex.
+
+Reference: Fiacco, Introduction to Sensitivity and Stability Analysis in Nonlinear Programming, 1983, chapter 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from declarative.runtime.cone import ConeProgram
+from declarative.runtime.problem import Problem
+from declarative.runtime.quadratic import DenseQP
+from declarative.runtime.smooth import RootProblem
+from declarative.runtime.status import Status
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which conditions of the theorem hold in one instance, and what its numbers were.
+
+    ``weakest`` names the inequality of smallest margin. ``flat`` and ``saddle``: the second-order margin is zero, or
+    negative. ``vertex``: the active rows leave no direction free; ``linear``: the objective has no quadratic part.
+    """
+
+    status: Status
+    independent: bool
+    strict: bool
+    rank: int
+    rows: int
+    weakest: str
+    second_order: float
+    flat: bool
+    saddle: bool
+    vertex: bool
+    linear: bool
+
+    @property
+    def holds(self) -> bool:
+        return self.status.usable and self.independent and self.strict and not self.flat and not self.saddle
+
+
+REFUSED = 'the call raises, or with on_failure = "nan" returns NaN with zero gradient'
+
+FAILURES = {
+    Status.INACCURATE: f"inaccurate: the point is near a solution, and its gradient cannot be trusted; {REFUSED}",
+    Status.INFEASIBLE: f"infeasible: no point satisfies the constraints; {REFUSED}",
+    Status.UNBOUNDED: f"unbounded: the objective has no least value; {REFUSED}",
+    Status.MAX_ITERATIONS: f"max_iterations: the solver stopped before a solution; {REFUSED}",
+    Status.NOT_FINITE: f"not_finite: an argument is NaN or infinite; {REFUSED}",
+}
+
+
+def meanings(verdict: Verdict, problem: Problem, *, closed_form: bool) -> tuple[str, ...]:
+    """One sentence for each thing to know about the gradient of an instance; empty where all is well."""
+    told = [FAILURES[verdict.status]] if verdict.status in FAILURES else []
+    if not verdict.independent:
+        told.append(f"LICQ fails: rank {verdict.rank} of {verdict.rows}; {_dependent(problem)}")
+    if not verdict.strict:
+        told.append(f"weakly active: {verdict.weakest}; {_weak(problem, closed_form)}")
+    if verdict.saddle or verdict.status is Status.SADDLE:
+        told.append(
+            f"saddle: second-order margin {verdict.second_order:.2g}; the gradient is that of the stationary branch, "
+            "which is not a minimum"
+        )
+    elif verdict.flat:
+        told.append(
+            "solution not unique: the objective is flat along the active constraints; the gradient is the least-norm "
+            "solution of the adjoint system"
+        )
+    elif verdict.vertex and verdict.holds:
+        told.append(_vertex(verdict.linear))
+    return tuple(told)
+
+
+def _dependent(problem: Problem) -> str:
+    if isinstance(problem, RootProblem):
+        return "the Jacobian of the equations is singular, and no differentiable branch passes through the root"
+    return "the gradient of the variables is by the minimum-norm multiplier; the duals are not unique"
+
+
+def _weak(problem: Problem, closed_form: bool) -> str:
+    if closed_form or isinstance(problem, DenseQP | ConeProgram):
+        return "the gradient is an element of the generalised Jacobian, with the constraint counted as inactive"
+    return "the gradient is an element of the generalised Jacobian, between the constraint's being active and inactive"
+
+
+def _vertex(linear: bool) -> str:
+    if linear:
+        return (
+            "piecewise constant in c: a vertex under a linear objective, where the gradient of the variables with respect "
+            "to the cost is exactly zero; to smooth it, add a small quadratic or entropic term to the objective, such "
+            "as 1e-2 * sum_squares(x)"
+        )
+    return (
+        "piecewise constant in the objective: the active constraints alone determine the variables, whose gradient "
+        "with respect to the cost is zero"
+    )
