@@ -77,6 +77,12 @@ def _relation(node: syntax.ConstraintStatement, scope: Scope) -> Relation | None
     if len(node.relations) > 2:
         scope.report("E110", "a chain has at most three terms", node.relations[2].span, help="write two constraints")
         return None
+    if len(node.relations) == 2 and texts == {"=="}:
+        scope.report(
+            "E110", "a chain has one dual, and two equations have two", node.relations[1].span,
+            help="write two constraints",
+        )  # fmt: skip
+        return None
     text = node.relations[0].text
     return "<=" if text == "<=" else ">=" if text == ">=" else "=="
 
