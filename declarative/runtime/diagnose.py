@@ -154,28 +154,32 @@ def _verdicts(layer: Layer, bound: Bound, problem: Problem, solved: Solved, cond
     eps = torch.finfo(solved.point[0].dtype).eps
     error = torch.where(conditions.kkt_residual > 100 * eps, conditions.kkt_residual, 0).sqrt()
     strict = conditions.complementarity > (10 * error).clamp_min(eps ** (2 / 3))
-    linear = _linear(problem, solved.status.shape)
-    verdicts = []
-    for i, status in enumerate(solved.status.flatten().tolist()):
-        curvature = float(conditions.second_order[i])
-        known = not bool(conditions.complementarity[i].isnan())
-        rank, rows = int(conditions.licq_rank[i]), int(conditions.licq_rows[i])
-        verdicts.append(
-            Verdict(
-                status=Status(status),
-                independent=rank == rows,
-                strict=bool(strict[i]) or not known,
-                rank=rank,
-                rows=rows,
-                weakest=name(int(conditions.complementarity_row[i])),
-                second_order=curvature,
-                flat=abs(curvature) <= eps**0.75,
-                saddle=curvature < -(eps**0.75),
-                vertex=curvature == float("inf") and isinstance(problem, DenseQP | ConeProgram),
-                linear=bool(linear[i]),
-            )
+    known = ~conditions.complementarity.isnan()
+    columns = (
+        solved.status.flatten(),
+        conditions.licq_rank,
+        conditions.licq_rows,
+        strict | ~known,
+        conditions.complementarity_row,
+        conditions.second_order,
+        _linear(problem, solved.status.shape),
+    )
+    return [
+        Verdict(
+            status=Status(status),
+            independent=rank == rows,
+            strict=is_strict,
+            rank=rank,
+            rows=rows,
+            weakest=name(row),
+            second_order=curvature,
+            flat=abs(curvature) <= eps**0.75,
+            saddle=curvature < -(eps**0.75),
+            vertex=curvature == float("inf") and isinstance(problem, DenseQP | ConeProgram),
+            linear=is_linear,
         )
-    return verdicts
+        for status, rank, rows, is_strict, row, curvature, is_linear in zip(*(c.tolist() for c in columns), strict=True)
+    ]
 
 
 def _linear(problem: Problem, batch: torch.Size) -> Tensor:

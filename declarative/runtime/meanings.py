@@ -87,9 +87,9 @@ def _weak(problem: Problem, closed_form: bool) -> str:
 def _vertex(linear: bool) -> str:
     if linear:
         return (
-            "piecewise constant in c: a vertex under a linear objective, where the gradient of the variables with respect "
-            "to the cost is exactly zero; to smooth it, add a small quadratic or entropic term to the objective, such "
-            "as 1e-2 * sum_squares(x)"
+            "piecewise constant in c: a vertex under a linear objective, where the gradient of the variables with "
+            "respect to the cost is exactly zero; to smooth it, add a small quadratic or entropic term to the "
+            "objective, such as 1e-2 * sum_squares(x)"
         )
     return (
         "piecewise constant in the objective: the active constraints alone determine the variables, whose gradient "
