@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from declarative.diagnostics import (
     entries_convexity,
+    entries_data,
     entries_files,
     entries_names,
     entries_outputs,
@@ -16,7 +17,7 @@ from declarative.diagnostics import (
 )
 from declarative.diagnostics.entry import Entry
 
-GROUPS = (entries_files, entries_syntax, entries_names, entries_convexity, entries_outputs, entries_sizes)
+GROUPS = (entries_files, entries_syntax, entries_names, entries_convexity, entries_outputs, entries_sizes, entries_data)
 """One module per group of codes; its ``ENTRIES`` are its codes in order."""
 
 CATALOGUE: dict[str, Entry] = {entry.code: entry for group in GROUPS for entry in group.ENTRIES}

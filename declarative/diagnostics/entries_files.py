@@ -15,4 +15,10 @@ ENTRIES = (
         "A program states a problem in a page or two; one with a million characters carries data. Data enter as "
         "parameters when the layer is called, and repeated terms are written once, with `sum(... for t in a..b)`.",
     ),
+    Entry(
+        "E004",
+        "the output cannot be written",
+        "The path is a folder, lies in a folder that does not exist or may not be written, or would overwrite a file "
+        "that the compiler did not write. Files are replaced as a whole: after a failure the old one is still there.",
+    ),
 )

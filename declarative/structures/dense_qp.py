@@ -45,9 +45,8 @@ class DenseQPMatch(Match):
         if self.form.lower or self.form.upper:
             active.append("the bounds that fix a variable")
         rows = " and of ".join((["A"] if self.form.equalities else []) + active)
-        known = f"with C the rows of {rows}:" if rows else "with no active rows:"
         return (
-            f"at the solution {known}" if rows else "at the solution:",
+            *((f"C = the rows of {rows}",) if rows else ()),
             "[ P  C' ] [ u ]   [ x_bar ]" if rows else "P u = x_bar",
             *(("[ C  0  ] [ v ] = [ c_bar ]", "inactive rows drop out, their multipliers stay zero") if rows else ()),
             "theta_bar = -(dF/dtheta)' (u, v), by one autograd call on F; nothing is inverted",

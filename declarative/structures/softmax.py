@@ -81,13 +81,11 @@ class SoftmaxMatch(Match):
         return ProblemSource("EntropicSimplex", (f"return EntropicSimplex({', '.join(given)})",), tuple(rows))
 
     def derivative(self, show: Show) -> tuple[str, ...]:
-        y, scale = self.variable.name, self.row.total
-        whole = "1" if scale == ONE else show(scale)
-        share = f"{y} {y}'" if scale == ONE else f"{y} {y}' / ({whole})"
-        slope = "" if self.temperature == ONE else f" / ({show(self.temperature)})"
+        y = self.variable.name
+        share = "" if self.row.total == ONE else f" / ({show(self.row.total)})"
         return (
-            f"d{y}/d(scores) = (diag({y}) - {share}){slope}, symmetric",
-            f"one product with it per cotangent: s_bar = ({y} * y_bar - {y} ({y}' y_bar) / ({whole})){slope}",
+            f"d{y}/dl = diag({y}) - {y} {y}'{share}, symmetric, with l = {show(self.logits)}",
+            f"one product with it per cotangent: l_bar = {y} * (y_bar - {y}' y_bar{share})",
             "computed by autograd through torch.softmax; it never divides by an entry of the solution",
         )
 
