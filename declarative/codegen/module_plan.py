@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from declarative.codegen.names import python_names
@@ -112,9 +112,9 @@ def stack(part: str, pieces: Sequence[tuple[str, Shape]], writer: Writer) -> tup
 class Writer:
     """What the emission of one module shares: the program, the Python names, and which runtime functions it used."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, kept: Iterable[str] = ()) -> None:
         self.program = program
-        self.names = dict(python_names(program))
+        self.names = dict(python_names(program, kept))
         self.used: set[str] = set()
         self.call = tuple(p for p in program.parameters if p.binding == "call")
         self.owned = tuple(p for p in program.parameters if p.binding != "call")

@@ -18,16 +18,20 @@ RESERVED = frozenset(
 )  # fmt: skip
 
 
-def python_names(program: Program, taken: Iterable[str] = ()) -> Mapping[str, str]:
-    """A Python identifier for each parameter, variable, let, dimension and extern of a program, most unchanged."""
+def python_names(program: Program, kept: Iterable[str] = ()) -> Mapping[str, str]:
+    """A Python identifier for each parameter, variable, let, dimension and extern of a program, most unchanged.
+
+    ``kept`` are names that the emitted text uses for itself.
+    """
     names = [d.name for d in program.dimensions]
     names += [p.name for p in program.parameters] + [v.name for v in program.variables]
     names += [let.name for let in program.lets] + [e.name for e in program.externs]
-    used = set(names) | set(taken)
+    kept = RESERVED | set(kept)
+    used = set(names) | kept
     chosen: dict[str, str] = {}
     for name in names:
         python = name
-        if not name.isidentifier() or keyword.iskeyword(name) or name in RESERVED or hasattr(builtins, name):
+        if not name.isidentifier() or keyword.iskeyword(name) or name in kept or hasattr(builtins, name):
             python = f"{name}_"
             while python in used:
                 python += "_"

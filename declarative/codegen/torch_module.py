@@ -47,7 +47,7 @@ def emit(program: Program, match: Match, sizes: Mapping[str, int] | None = None)
 
 def plan(program: Program, match: Match, sizes: Mapping[str, int]) -> ModulePlan:
     """Decide everything about the module."""
-    writer = Writer(program)
+    writer = Writer(program, match.local_names)
     solver = _solver(program, match, writer, sizes)
     name = class_name(program.name)
     fields = tuple(Field(o.name, _field_comment(o, program)) for o in program.outputs)

@@ -81,6 +81,9 @@ class SimplexMatch(Match):
     """``variable`` is the projection of ``point`` onto the simplex of the row's total."""
 
     structure = "simplex_projection"
+    local_names = frozenset(
+        {"v", "p", "total", "descending", "count", "excess", "size", "support", "t", "nu", "bounds"}
+    )
     variable: Variable
     point: Expression
     curvature: Expression
@@ -92,7 +95,7 @@ class SimplexMatch(Match):
         return f"{self.variable.name} = projection of {show(self.point)} onto {onto}"
 
     def closed_form(self, show: Show) -> ClosedForm:
-        y, total = self.variable.name, self.row.total
+        y, total = show(self.variable), self.row.total
         level = show(total) if number(total) is not None else "total"
         lines = [f"v = {show(self.point)}"]
         if number(total) is None:
@@ -138,7 +141,7 @@ class SimplexMatch(Match):
     def problem(self, show: Show) -> ProblemSource:
         p, like = self.curvature, "like=v"
         factor = self.row.factor
-        lines = [f"v = {show(self.point)}", "n = v.shape[-1]"]
+        lines = [f"v = {show(self.point)}", "size = v.shape[-1]"]
         if number(p) is None:
             lines.append(f"p = {show(p)}")
         scale, slope = (show(p), show(p)) if number(p) is not None else ("p[..., None, None]", "p[..., None]")
@@ -147,11 +150,11 @@ class SimplexMatch(Match):
         right = f"full((1,), {level:g}, {like})" if level is not None else self._total_of_one_entry(show)
         lines += [
             "return DenseQP(",
-            f"    P={'' if scale == '1' else f'{scale} * '}eye(n, {like}),",
+            f"    P={'' if scale == '1' else f'{scale} * '}eye(size, {like}),",
             f"    q=-{'' if slope == '1' else f'{slope} * '}v,",
-            f"    A={front}full((1, n), 1, {like}),",
+            f"    A={front}full((1, size), 1, {like}),",
             f"    b={front}{right},",
-            f"    lower=full((n,), 0, {like}),",
+            f"    lower=full((size,), 0, {like}),",
             ")",
         ]
         rows = (

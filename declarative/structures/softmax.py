@@ -32,6 +32,7 @@ class SoftmaxMatch(Match):
     """``variable = total * softmax(scores / temperature)``."""
 
     structure = "softmax"
+    local_names = frozenset({"logits", "share", "nu"})
     variable: Variable
     scores: Expression
     temperature: Expression
@@ -47,7 +48,7 @@ class SoftmaxMatch(Match):
         return f"{self.variable.name} = {front}softmax({show(self.logits)})"
 
     def closed_form(self, show: Show) -> ClosedForm:
-        y, unit = self.variable.name, self.row.total == ONE
+        y, unit = show(self.variable), self.row.total == ONE
         lines = [f"logits = {show(self.logits)}"]
         share = "torch.softmax(logits, -1)"
         level = "torch.logsumexp(logits, -1, keepdim=True) - 1"

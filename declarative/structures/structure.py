@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import NormalForm
@@ -66,6 +67,8 @@ class Match(ABC):
 
     structure: str
     """The structure's name."""
+    local_names: ClassVar[frozenset[str]] = frozenset()
+    """Names that the statements below assign, which no parameter or variable may have."""
 
     @abstractmethod
     def summary(self, show: Show) -> str:

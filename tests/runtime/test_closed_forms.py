@@ -143,3 +143,23 @@ def test_forward_does_without_the_problem(text: str, monkeypatch: pytest.MonkeyP
 def test_the_multiplier_of_the_floor_is_named_after_it() -> None:
     report = compiled(SIMPLEX).diagnose(t([1.0, 0.0]), t(2.0), t(1.0))
     assert report.meaning[0][0].startswith("weakly active: floor[1];")
+
+
+@pytest.mark.parametrize("name", ["t", "v", "p", "size", "support", "count", "logits", "share", "nu", "total"])
+def test_a_parameter_may_be_called_like_a_name_of_the_closed_form(name: str) -> None:
+    x, weight, s = arguments()
+    for text, plain in ((SOFTMAX, "tau"), (SIMPLEX, "rho")):
+        renamed = text.replace(f"param {plain} ", f"param {name} ")
+        renamed = renamed.replace(f"{plain}/2 *", f"{name}/2 *").replace(f"{plain} *", f"{name} *")
+        renamed = renamed.replace("share:", "all:").replace("dual(share) as nu", "dual(all) as price")
+        torch.testing.assert_close(compiled(renamed)(x, weight, s).y, compiled(text)(x, weight, s).y)
+        assert float(compiled(renamed).solve(x, weight, s).residuals.max()) < 1e-14
+
+
+@pytest.mark.parametrize("name", ["t", "v", "total", "logits"])
+def test_a_variable_may_be_called_like_a_name_of_the_closed_form(name: str) -> None:
+    for text in (SOFTMAX, SIMPLEX):
+        renamed = text.replace("var y", f"var {name}").replace("(y)", f"({name})").replace("(y - x)", f"({name} - x)")
+        renamed = renamed.replace("@ y", f"@ {name}").replace("floor: y", f"floor: {name}")
+        renamed = renamed.replace("output y", f"output {name} as y")
+        torch.testing.assert_close(compiled(renamed)(*arguments()), compiled(text)(*arguments()), check_dtype=True)
