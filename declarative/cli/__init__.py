@@ -1,4 +1,4 @@
-"""The command line: compile, check, explain, solve and diagnose ``.opt`` files. One file per command."""
+"""The command line: compile, check, explain, solve, diagnose and format ``.opt`` files. One file per command."""
 
 from declarative.cli.command_line import main
 

@@ -14,7 +14,12 @@ COMMANDS = {
     "explain": "show how a program is understood, solved and differentiated, or explain a code",
     "solve": "solve a program for given data",
     "diagnose": "measure whether the derivative exists, and compare it with finite differences",
+    "format": "write programs in their canonical layout, in place",
+    "lsp": "serve an editor: diagnostics, hover, completion, rename and formatting over stdio",
 }
+
+SIZED = ("compile", "check", "explain", "solve", "diagnose")
+"""The commands that read a program's meaning, and so can be told its dimensions."""
 
 EPILOGUE = {
     "compile": "The module is written beside its source: ridge.opt gives ridge.py.",
@@ -91,9 +96,12 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     commands["solve"].add_argument("-o", dest="output", metavar="OUT.npz", help="write everything that was computed")
     progress = "show progress even where stderr is not a terminal"
     commands["solve"].add_argument("--progress", action="store_true", help=progress)
-    for command in commands.values():
+    _files(commands["format"])
+    check = "write nothing, name the files that would change, and exit with 1 if there are any"
+    commands["format"].add_argument("--check", action="store_true", help=check)
+    for name in SIZED:
         size = "fix a dimension (may be repeated)"
-        command.add_argument("--dim", action="append", default=[], type=_size, metavar="NAME=SIZE", help=size)
+        commands[name].add_argument("--dim", action="append", default=[], type=_size, metavar="NAME=SIZE", help=size)
     return parser, commands
 
 
