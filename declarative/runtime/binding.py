@@ -182,6 +182,20 @@ def _solve_sizes(layer: str, specs: tuple[Spec, ...], tensors: Sequence[Tensor],
             )
 
 
+def check_owned(layer: str, bound: Bound, owned: Mapping[str, Tensor]) -> None:
+    """Raise `InputError` where the layer's own tensors are not of the arguments' dtype and on their device."""
+    for spec, value in zip(bound.specs[:1], bound.values[:1], strict=True):
+        for name, tensor in owned.items():
+            if tensor.dtype == value.dtype and tensor.device == value.device:
+                continue
+            low = f", computed in {value.dtype}" if bound.dtype is not None else ""
+            raise InputError(
+                f"{layer}: `{spec.name}` is {bound.dtype or value.dtype} on {value.device}{low}, but the layer's "
+                f"`{name}` is {tensor.dtype} on {tensor.device}; bring them together, "
+                f"e.g. layer.to({str(value.device)!r}, {value.dtype})"
+            )
+
+
 def with_finite(bound: Bound) -> Bound:
     """Instances with a NaN or an infinity get the data of a sound instance, and are marked in ``finite``.
 
@@ -219,8 +233,13 @@ def _own_mask(finite: Tensor, lead: int, shape: torch.Size) -> Tensor:
 
 
 def check_promises(layer: str, bound: Bound) -> None:
-    """Verify the attributes that call-time parameters promise; raises `InputError` naming parameter and instance."""
+    """Verify the attributes that call-time parameters promise; raises `InputError` naming parameter and instance.
+
+    An instance that is not finite promises nothing: it is the solve that fails for it, by the layer's policy.
+    """
     for spec, value in zip(bound.specs, bound.values, strict=True):
+        core = tuple(range(-spec.rank, 0))
+        value = torch.where(torch.isfinite(value).all(core, keepdim=True) if core else torch.isfinite(value), value, 0)
         for attribute in sorted(spec.attributes):
             broken = _violation(attribute, value, spec.rank)
             lead = value.dim() - spec.rank

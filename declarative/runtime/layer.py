@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from declarative.runtime import implicit
-from declarative.runtime.binding import Bound, Spec, bind, check_promises, with_finite
+from declarative.runtime.binding import Bound, Spec, bind, check_owned, check_promises, with_finite
 from declarative.runtime.errors import InputError, SolveError
 from declarative.runtime.parametrizations import Parametrization, initial_value, parametrization
 from declarative.runtime.problem import Adjoint, Point, Problem, Solved, Solver
@@ -178,6 +178,7 @@ class Layer(nn.Module):
         """Check the arguments of a call and bring them to tensors; raises `InputError`."""
         like = next(self.parameters(), self._like)
         bound = bind(self._name, self.parameters_of_call, args, kwargs, self.sizes, like)
+        check_owned(self._name, bound, {s.name: getattr(self, s.name) for s in self.parameters_of_layer})
         if self.check_inputs:
             check_promises(self._name, bound)
         return bound

@@ -58,7 +58,7 @@ class Case:
         return compiled(self.name)(**self.keywords(), **settings).double()
 
     def data(self, seed: int, batch: Lead = (), shared: Lead | None = None) -> Data:
-        """Parameters of a call in float64: ``batch`` leads the batched ones and ``shared`` (default: as batched) the rest."""
+        """Parameters of a call in float64; ``batch`` leads all, or ``shared`` those that a mixed batch shares."""
         generator = torch.Generator().manual_seed(seed)
         return {
             name: draw(generator, shared if shared is not None and name in self.shared else batch).double()
@@ -124,6 +124,25 @@ def costs(n: int) -> Draw:
     return draw
 
 
+def loadings(factors: int, assets: int) -> Draw:
+    """Factor loadings of assets of which the first is nearly riskless."""
+
+    def draw(generator: Generator, lead: Lead) -> Tensor:
+        safe = uniform(-0.05, 0.05, factors, 1)(generator, lead)
+        return torch.cat([safe, uniform(-0.5, 0.5, factors, assets - 1)(generator, lead)], -1)
+
+    return draw
+
+
+def returns(assets: int) -> Draw:
+    """Expected returns, the riskless asset's the lowest as a rule."""
+
+    def draw(generator: Generator, lead: Lead) -> Tensor:
+        return normal(assets)(generator, lead) - 2 * torch.eye(assets, dtype=torch.float64)[0]
+
+    return draw
+
+
 def branches(generator: Generator, lead: Lead) -> Tensor:
     """Starts near both branches of the unit circle."""
     side = torch.where(uniform(-1, 1)(generator, lead) < 0, -1.0, 1.0)
@@ -177,9 +196,9 @@ CASES = (
     ),
     Case(
         "portfolio",
-        # Spread weights carry a risk well below the bound, the best asset alone one above it.
-        {"mu": normal(4), "F": normal(2, 4, scale=0.4), "d": uniform(0.2, 0.4, 4)}
-        | {"sigma_max": uniform(0.32, 0.38), "cap": uniform(0.6, 0.8)},
+        # 60 % in the first asset and the rest spread evenly have a risk of at most 0.36: |F w| <= 0.33, |d w| <= 0.14.
+        {"mu": returns(4), "F": loadings(2, 4), "d": uniform(0.15, 0.22, 4)}
+        | {"sigma_max": uniform(0.37, 0.4), "cap": uniform(0.6, 0.9)},
         ("w", "price_of_risk"),
         ("risk", "budget", "box"),
         references.portfolio,

@@ -1,7 +1,7 @@
 """The sample programs solved by other means: by hand in cvxpy, in closed form, by plain gradient descent.
 
-A reference takes the parameters of one instance and returns its outputs and its duals, by name. Duals are converted here
-to the language's convention: every problem is stated as a minimisation, an equality's dual is the nu of
+A reference takes the parameters of one instance and returns its outputs and its duals, by name. Duals are converted
+here to the language's convention: every problem is stated as a minimisation, an equality's dual is the nu of
 L = f + nu'(lhs - rhs), and a two-sided constraint is two of cvxpy's, of which the lower one counts negative.
 """
 

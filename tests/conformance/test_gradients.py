@@ -1,4 +1,4 @@
-"""First derivatives of outputs and duals by every parameter, learned ones and externs' weights too, against differences.
+"""First derivatives of outputs and duals by every parameter, learned or an extern's weight too, equal differences.
 
 A random cotangent makes one number of everything that a layer returns; its derivative along random directions is
 compared with central differences. The seeds are ones that have active and inactive constraints, with a margin.
@@ -36,7 +36,7 @@ def differences(function: Callable[[], Tensor], point: Tensor, direction: Tensor
     with torch.no_grad():
         for sign in (1, -1):
             point.copy_(start + sign * STEP * direction)
-            ends.append(float(function()))
+            ends.append(function().item())
         point.copy_(start)
     return (ends[0] - ends[1]) / (2 * STEP)
 
@@ -63,7 +63,7 @@ def test_gradients_equal_differences(case: Case, seed: int) -> None:
     everything = leaves | owned
     gradients = torch.autograd.grad(scalar(case, layer, leaves), list(everything.values()), allow_unused=True)
     for (name, point), gradient in zip(everything.items(), gradients, strict=True):
-        moved = data[name] if name in data else point
+        moved = data.get(name, point)
         directions = along(moved)
         analytic = torch.stack(
             [(torch.zeros_like(point) if gradient is None else gradient).mul(d).sum() for d in directions]
