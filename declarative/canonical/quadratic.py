@@ -42,12 +42,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Bound:
-    """A bound on a whole variable. ``value`` is a scalar or has the variable's shape or its trailing dimensions."""
+    """A bound on a whole variable. ``value`` is a scalar or has the variable's shape or its trailing dimensions.
+
+    It stems from the row ``factor * variable <= factor * value``, whose multiplier is the bound's over |factor|.
+    """
 
     origin: str | None
     side: Side
     variable: Variable
     value: Expression
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def _as_bound(rows: Rows) -> tuple[tuple[str, bool], Bound] | None:
     if not factor or free_sizes(parts.offset) & {r.name for r in rows.ranges}:
         return None
     value = over(minus(parts.offset), coefficient.factor)
-    return (variable.name, factor > 0), Bound(rows.origin, rows.side, variable, value)
+    return (variable.name, factor > 0), Bound(rows.origin, rows.side, variable, value, factor)
 
 
 def _whole_variable(rows: Rows) -> tuple[Variable, Expression] | None:

@@ -379,15 +379,20 @@ def _bound_duals(form: QuadraticForm, writer: Writer, found: dict[str, str]) -> 
         upper = next((b for b in form.upper if b.variable == v), None)
         both = lower is not None and upper is not None
         if lower is not None and upper is not None and lower.side == "lower" and lower.origin == upper.origin:
-            terms.setdefault(str(lower.origin), []).append(("+", source))
+            terms.setdefault(str(lower.origin), []).append(("+", _per_factor(source, lower)))
             continue
         if lower is not None and lower.origin:
             text = f"{source}.clamp(max=0)" if both else source
-            terms.setdefault(lower.origin, []).append(("+" if lower.side == "lower" else "-", text))
+            terms.setdefault(lower.origin, []).append(("+" if lower.side == "lower" else "-", _per_factor(text, lower)))
         if upper is not None and upper.origin:
             text = f"{source}.clamp(min=0)" if both else source
-            terms.setdefault(upper.origin, []).append(("+", text))
+            terms.setdefault(upper.origin, []).append(("-" if upper.side == "lower" else "+", _per_factor(text, upper)))
     return terms
+
+
+def _per_factor(source: str, bound: Bound) -> str:
+    """The multiplier of the row that a bound stems from."""
+    return source if abs(bound.factor) == 1.0 else f"{source} / {abs(bound.factor)!r}"
 
 
 def _signed_sum(parts: list[tuple[str, str]]) -> str:

@@ -34,6 +34,7 @@ from declarative.ir.show import show, show_ranges
 from declarative.runtime.binding import Spec
 from declarative.structures.cone_program import ConeProgramMatch
 from declarative.structures.dense_qp import DenseQPMatch
+from declarative.structures.equality_qp import EqualityQPMatch
 from declarative.structures.smooth import LocalMatch, RootMatch
 from declarative.structures.structure import Match
 
@@ -70,7 +71,7 @@ def plan(program: Program, match: Match, sizes: Mapping[str, int]) -> ModulePlan
 
 def _solver(program: Program, match: Match, writer: Writer, sizes: Mapping[str, int]) -> Solver:
     match match:
-        case DenseQPMatch(form=form):
+        case DenseQPMatch(form=form) | EqualityQPMatch(form=form):
             return quadratic_program.plan(form, writer)
         case LocalMatch() | RootMatch():
             return smooth.plan(writer)

@@ -12,6 +12,7 @@ from declarative.runtime.problem import Adjoint, Problem, Solver
 from declarative.runtime.quadratic import DenseQP
 from declarative.runtime.smooth import LocalProblem, RootProblem
 from declarative.runtime.solvers.clarabel import Clarabel
+from declarative.runtime.solvers.direct import Direct
 from declarative.runtime.solvers.interior_point import InteriorPoint
 from declarative.runtime.solvers.newton import Newton
 from declarative.runtime.solvers.root import DampedNewton
@@ -28,7 +29,8 @@ DEFAULTS: dict[type[Problem], tuple[type[Any], type[Adjoint]]] = {
 def default_solver(problem: Problem, tolerance: float | None, max_iterations: int | None) -> Solver:
     """The solver for a problem, with the settings that are not None."""
     given = {"tolerance": tolerance, "max_iterations": max_iterations}
-    solver: Solver = DEFAULTS[type(problem)][0](**{k: v for k, v in given.items() if v is not None})
+    kind: type[Any] = Direct if Direct.serves(problem) else DEFAULTS[type(problem)][0]
+    solver: Solver = kind(**{k: v for k, v in given.items() if v is not None})
     return solver
 
 

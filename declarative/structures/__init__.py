@@ -8,6 +8,7 @@ from declarative.canonical.quadratic import quadratic_form
 from declarative.ir.program import Program
 from declarative.structures.cone_program import ConeProgram
 from declarative.structures.dense_qp import DenseQP
+from declarative.structures.equality_qp import EqualityQP
 from declarative.structures.simplex import SimplexProjection
 from declarative.structures.smooth import Root, SmoothLocal
 from declarative.structures.softmax import Softmax
@@ -16,6 +17,7 @@ from declarative.structures.structure import Canonical, Match, Structure
 STRUCTURES: tuple[Structure, ...] = (
     Softmax(),
     SimplexProjection(),
+    EqualityQP(),
     DenseQP(),
     SmoothLocal(),
     Root(),

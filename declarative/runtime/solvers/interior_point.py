@@ -35,20 +35,20 @@ INACCURATE = 1e3
 class InteriorPoint(Solver):
     """Primal-dual interior point with polishing, for `DenseQP`.
 
-    ``tol``: largest relative KKT residual (`DenseQP.relative_residual`) of a solved instance; None takes 1e-9 in
+    ``tolerance``: largest relative KKT residual (`DenseQP.relative_residual`) of a solved instance; None takes 1e-9 in
     float64 and 1e-5 in float32. ``max_iterations``: predictor-corrector steps. The arithmetic is float64 whatever the
     data's dtype, in which the answer comes. An instance whose P is not positive semidefinite is not a convex program:
     its status is ``max_iterations`` after no iteration.
     """
 
-    tol: float | None = None
+    tolerance: float | None = None
     max_iterations: int = 60
 
     def solve(self, problem: Problem) -> Solved:
         if not isinstance(problem, DenseQP):
             raise TypeError(f"InteriorPoint solves DenseQP, not {type(problem).__name__}")
         batch, dtype = problem.batch_shape, problem.q.dtype
-        tol = self.tol if self.tol is not None else 1e-9 if dtype == torch.float64 else 1e-5
+        tol = self.tolerance if self.tolerance is not None else 1e-9 if dtype == torch.float64 else 1e-5
         form = flatten(problem)
         status = _hopeless(form, torch.finfo(dtype).eps)
         count = status.shape[0]
@@ -125,20 +125,20 @@ def _hopeless(form: Form, eps: float) -> Tensor:
     crossed = (form.lower > form.upper).any(-1) | (form.h == -torch.inf).any(-1)
     crossed = crossed | (form.lower == torch.inf).any(-1) | (form.upper == -torch.inf).any(-1)
     status = torch.full(finite.shape, int(Status.SOLVED), dtype=torch.int8, device=finite.device)
-    status[finite & ~_is_convex(form.P, eps)] = int(Status.MAX_ITERATIONS)
+    status[finite & ~is_convex(form.P, eps)] = int(Status.MAX_ITERATIONS)
     status[crossed] = int(Status.INFEASIBLE)
     status[~finite] = int(Status.NOT_FINITE)
     return status
 
 
-def _is_convex(P: Tensor, eps: float) -> Tensor:
-    """Whether P is positive semidefinite up to the rounding its entries came with; (B,)."""
+def is_convex(P: Tensor, eps: float) -> Tensor:
+    """Whether P (*batch, n, n) is positive semidefinite up to the rounding its entries came with; (*batch)."""
     n = P.shape[-1]
     if n == 0:
-        return torch.ones(P.shape[0], dtype=torch.bool, device=P.device)
+        return torch.ones(P.shape[:-2], dtype=torch.bool, device=P.device)
     allowance = max(10 * n * eps, 1e-11) * P.diagonal(dim1=-2, dim2=-1).abs().amax(-1)
     shift = torch.where(allowance > 0, allowance, 1e-11 * (P.abs().amax((-2, -1)) == 0))
-    _, info = torch.linalg.cholesky_ex(P + shift[:, None, None] * torch.eye(n, dtype=P.dtype, device=P.device))
+    _, info = torch.linalg.cholesky_ex(P + shift[..., None, None] * torch.eye(n, dtype=P.dtype, device=P.device))
     convex: Tensor = info == 0
     return convex
 
