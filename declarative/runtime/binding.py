@@ -272,3 +272,18 @@ def _violation(attribute: str, value: Tensor, rank: int) -> Tensor:
     eigenvalues = torch.linalg.eigvalsh((value + value.mT) / 2)
     wrong = -eigenvalues[..., 0] if attribute == "psd" else eigenvalues[..., -1]
     return torch.maximum(skew, wrong)
+
+
+def culprits(bound: Bound) -> str:
+    """Which arguments were not finite, for the message of a failure."""
+    lines = []
+    for spec, value in zip(bound.specs, bound.values, strict=True):
+        bad = (~torch.isfinite(value)).flatten(value.dim() - spec.rank).any(-1) if spec.rank else ~torch.isfinite(value)
+        found = bad.nonzero().tolist()
+        if found:
+            at = found[0]
+            where = f"instance {at[0] if len(at) == 1 else at}" if at else "every instance, which share it"
+            lines.append(
+                f"`{spec.name}` is not finite in {where}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+            )
+    return "".join(f"\nnote: {line}" for line in lines)

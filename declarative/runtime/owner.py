@@ -1,0 +1,169 @@
+"""What a layer is made of: sizes fixed before any call, learned parameters, constants, externs and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from declarative.runtime.binding import Spec, bind
+from declarative.runtime.errors import InputError
+from declarative.runtime.parametrizations import Parametrization, initial_value, parametrization
+from declarative.runtime.problem import Adjoint, Solver
+from declarative.runtime.sizes import evaluate, parse
+
+SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations")
+
+
+class Owner(nn.Module):
+    """The constructor of layers.
+
+    Keywords: sizes that no argument determines, values for learned and constant parameters, a module for each extern,
+    and the settings. Raises `InputError` for anything missing, unknown or misshapen.
+    """
+
+    parameters_of_call: ClassVar[tuple[Spec, ...]] = ()
+    parameters_of_layer: ClassVar[tuple[Spec, ...]] = ()
+    dimensions: ClassVar[Mapping[str, int | None]] = {}
+    fixed_sizes: ClassVar[Mapping[str, int]] = {}
+    declared: ClassVar[tuple[str, ...]] = ()
+    externs: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[Mapping[str, Any]] = {}
+
+    _like: Tensor
+    on_failure: str
+    check_inputs: bool
+    tolerance: float | None
+    max_iterations: int | None
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__()
+        self.solver: Solver | None = None
+        self.adjoint: Adjoint | None = None
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+        if any(parametrization(s.attributes) for s in self.parameters_of_layer if s.binding == "learned"):
+            self.parametrizations = nn.ModuleDict()
+            self.unconstrained = nn.ParameterDict()
+        given = {name: value for name, value in keywords.items() if value is not None}
+        self._refuse_unknown(given)
+        self.on_failure, self.check_inputs, self.tolerance, self.max_iterations = "raise", False, None, None
+        for name, value in {**self.settings, **{k: v for k, v in given.items() if k in SETTINGS}}.items():
+            setattr(self, name, value)
+        self.sizes: dict[str, int] = self._sizes(given)
+        for name in self.externs:
+            if not isinstance(given.get(name), nn.Module):
+                raise InputError(f"{self._name}: extern `{name}` needs a torch module: {self._name}({name}=module)")
+            self.add_module(name, given[name])
+        for spec in self.parameters_of_layer:
+            self._own(spec, given.get(spec.name))
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Instance dimensions of every parameter, in order of declaration."""
+        specs = {s.name: s.rank for s in (*self.parameters_of_call, *self.parameters_of_layer)}
+        return tuple(specs[name] for name in self.declared or specs)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
+        owned = [s.name for s in self.parameters_of_layer]
+        known = [*owned, *self.dimensions, *self.externs, *SETTINGS]
+        for name in given:
+            if name in {s.name for s in self.parameters_of_call}:
+                raise InputError(f"{self._name}: `{name}` is an argument of the call, not of the constructor")
+            if name not in known:
+                raise InputError(f"{self._name}: no keyword `{name}`; expected one of {', '.join(known)}")
+
+    def _sizes(self, given: Mapping[str, Any]) -> dict[str, int]:
+        """Sizes fixed before any call: by keyword, by the shapes of given values, or by default."""
+        sizes = dict(self.fixed_sizes)
+        for name in self.dimensions:
+            if name in given and sizes.setdefault(name, int(given[name])) != int(given[name]):
+                raise InputError(f"{self._name}: {name} is fixed at {sizes[name]} in this module, found {given[name]}")
+        valued = [s for s in self.parameters_of_layer if s.rank and (s.name in given or s.value is not None)]
+        if valued:
+            tensors = {
+                s.name: torch.as_tensor(given.get(s.name, s.value), dtype=torch.get_default_dtype()) for s in valued
+            }
+            sizes = bind(self._name, tuple(valued), (), tensors, sizes, torch.zeros(())).sizes
+        for name, default in self.dimensions.items():
+            if default is not None and name in self._needed_sizes():
+                sizes.setdefault(name, default)
+        for name, size in sizes.items():
+            if size < 0:
+                raise InputError(f"{self._name}: size `{name}` is {size}; expected at least 0")
+        for spec in self.parameters_of_layer:
+            unknown = [size for size in spec.sizes if evaluate(size, sizes) is None]
+            if unknown:
+                hint = ", ".join(f"{name}=..." for name in unknown)
+                raise InputError(
+                    f"{self._name}: the size of {spec.binding} `{spec}` is open; write {self._name}({hint}) "
+                    f"or give a value, {spec.name}=tensor"
+                )
+        missing = [name for name in self.dimensions if name not in sizes and name in self._needed_sizes()]
+        if missing:
+            raise InputError(
+                f"{self._name}: no argument determines {', '.join(missing)}; write {self._name}({missing[0]}=...)"
+            )
+        return sizes
+
+    def _needed_sizes(self) -> set[str]:
+        """Dimensions that the constructor must know, since no parameter of the call has them."""
+        return set(self.dimensions) - {
+            n for s in self.parameters_of_call for size in s.sizes for n, _ in parse(size)[1]
+        }
+
+    def _own(self, spec: Spec, value: Any) -> None:
+        """Register a learned parameter or a constant."""
+        shape = tuple(evaluate(size, self.sizes) or 0 for size in spec.sizes)
+        value = spec.value if value is None else value
+        if value is None and spec.binding == "constant":
+            raise InputError(f"{self._name}: constant `{spec}` needs a value: {self._name}({spec.name}=tensor)")
+        start = initial_value(shape, spec.attributes) if value is None else torch.as_tensor(value)
+        if not start.is_floating_point():
+            start = start.to(torch.get_default_dtype())
+        if tuple(start.shape) != shape:
+            raise InputError(f"{self._name}: `{spec}` has shape {tuple(start.shape)}; expected {shape}")
+        if spec.binding == "constant":
+            self.register_buffer(spec.name, start.detach().clone())
+            return
+        kept = parametrization(spec.attributes)
+        if kept is None:
+            self.register_parameter(spec.name, nn.Parameter(start.detach().clone()))
+            return
+        self.parametrizations[spec.name] = kept
+        self.unconstrained[spec.name] = nn.Parameter(self._inverse(spec.name, start))
+
+    def _inverse(self, name: str, value: Tensor) -> Tensor:
+        """The unconstrained tensor behind a value of a learned parameter; raises `InputError` for a wrong one."""
+        try:
+            kept: Parametrization = self.parametrizations[name]  # type: ignore[assignment]
+            return kept.right_inverse(value.detach()).clone()
+        except InputError as error:
+            raise InputError(f"{self._name}: learned `{name}`: {error}") from None
+
+    def __getattr__(self, name: str) -> Any:
+        """A learned parameter with attributes reads as its value, computed from the unconstrained tensor."""
+        modules = self.__dict__.get("_modules", {})
+        if "parametrizations" in modules and name in modules["parametrizations"]:
+            return modules["parametrizations"][name](modules["unconstrained"][name])
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Setting a learned parameter sets what is behind it: ``layer.rho = 0.1``, outside of autograd."""
+        modules = self.__dict__.get("_modules", {})
+        if "parametrizations" in modules and name in modules["parametrizations"]:
+            raw = modules["unconstrained"][name]
+            inverse = self._inverse(name, torch.as_tensor(value, dtype=raw.dtype, device=raw.device))
+            if inverse.shape != raw.shape:
+                raise InputError(
+                    f"{self._name}: `{name}` has shape {tuple(inverse.shape)}; expected {tuple(raw.shape)}"
+                )
+            with torch.no_grad():
+                raw.copy_(inverse)
+            return
+        super().__setattr__(name, value)
