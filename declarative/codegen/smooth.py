@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from declarative.atoms import ATOMS
 from declarative.codegen.module_plan import Method, Solver, Writer, size_text, stack, tuple_text
+from declarative.codegen.print_torch import TorchPrinter
 from declarative.ir.expression import Call, Expression
 from declarative.ir.matrices import Full
 from declarative.ir.program import Constraint
+from declarative.ir.shape import Shape
 
 
 def plan(writer: Writer) -> Solver:
@@ -88,12 +90,21 @@ def _stacked(writer: Writer, name: str, doc: str, rows: Sequence[Row]) -> Method
     return Method(name, arguments, "Tensor", doc, writer.body(printer, lines, bound=arguments))
 
 
+def _start(start: Expression, shape: Shape, printer: TorchPrinter, writer: Writer) -> str:
+    """Source of a starting point as a tensor of the variable's shape: a number or scalar is that of every entry."""
+    text = printer.text(start)
+    if text.is_number and not text.shape:
+        writer.used.add("full")
+        return f"full({printer.shape(shape)}, {text.source}, like={writer.like})"
+    return printer(Call(ATOMS["mul"], (start, Full(1.0, shape)))) if shape and not start.rank else text.source
+
+
 def _data(writer: Writer, function: str) -> Method:
     program, printer = writer.program, writer.printer()
     starts = dict(program.starts)
     writer.used.add(function)
     shapes = tuple_text([printer.shape(v.shape) for v in program.variables])
-    texts = [printer(starts.get(v.name, Full(0.0, v.shape))) for v in program.variables]
+    texts = [_start(starts[v.name], v.shape, printer, writer) for v in program.variables]
     parameters = [writer.names[p.name] if p.binding == "call" else f"self.{p.name}" for p in program.parameters]
     lines = [
         f"return {function}(",

@@ -51,7 +51,7 @@ def assert_attributes(layer: dl.Layer) -> None:
     assert torch.equal(D, torch.diag(D.diagonal()))
     assert bool((D.diagonal() >= 0).all())
     assert bool((layer.w >= 0).all())
-    assert float(layer.rho) >= 0
+    assert layer.rho.item() >= 0
 
 
 def train(layer: dl.Layer, steps: int = 5, rate: float = 0.3) -> list[float]:
@@ -119,7 +119,7 @@ def test_given_values_are_the_values() -> None:
     for name, value in values.items():
         torch.testing.assert_close(getattr(layer, name).detach(), value, rtol=1e-12, atol=1e-12)
     layer.rho = 0.25
-    assert float(layer.rho) == pytest.approx(0.25, rel=1e-12)
+    assert layer.rho.item() == pytest.approx(0.25, rel=1e-12)
 
 
 @pytest.mark.parametrize(
