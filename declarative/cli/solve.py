@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -185,10 +186,11 @@ def _shortened(array: np.ndarray[Any, Any]) -> str:
     """An array on few lines: six digits, the middle of a long one left out."""
     if array.ndim == 0:
         return f"{float(array) + 0.0:.6g}"
-    # Adding zero makes a negative zero positive, which says nothing to a reader.
-    return np.array2string(
-        array + 0.0, precision=5, suppress_small=True, threshold=2 * SHOWN + 2, edgeitems=SHOWN, max_line_width=10_000
+    text = np.array2string(
+        array, precision=5, suppress_small=True, threshold=2 * SHOWN + 2, edgeitems=SHOWN, max_line_width=10_000
     )
+    # What rounds to zero has no sign that a reader would care for.
+    return re.sub(r"-0\.(?=[\s\]])", " 0.", text)
 
 
 def _archive(result: Result) -> bytes:

@@ -63,8 +63,8 @@ def test_parameters_may_have_the_names_that_quadratic_programs_use(run, folder):
     """What a parameter is called changes nothing, even A, P, G, sizes and shapes."""
     plain = (
         "layer plain\ndim m, n\nparam a1[m, n]\nparam a2[m]\nparam a3[m, n]\nparam a4[n, n] psd\nparam a5[n]\n"
-        "var w[n]\nvar s\nminimize sum_squares(a1 @ w - a2) + quad_form(w - a5, a4) + 3 * s^2 - s + a5 @ w\nsubject to\n"
-        "  tie: sum(w) + 2 * s == 1\n  also: a1 @ w + s <= a2 + 5\n  room: a3 @ w <= 2\noutput w\n"
+        "var w[n]\nvar s\nminimize sum_squares(a1 @ w - a2) + quad_form(w - a5, a4) + 3 * s^2 - s + a5 @ w\n"
+        "subject to\n  tie: sum(w) + 2 * s == 1\n  also: a1 @ w + s <= a2 + 5\n  room: a3 @ w <= 2\noutput w\n"
     )
     renamed = plain.replace("plain", "renamed")
     for old, new in {"a1": "A", "a2": "sizes", "a3": "G", "a4": "P", "a5": "shapes"}.items():
