@@ -195,7 +195,8 @@ class Layer(Owner):
 
     def _closed_form(self, bound: Bound, on_failure: str) -> Solved:
         """Evaluate the closed form; it gives NaN where no solution exists, which is told here."""
-        point = tuple(self.solution(*bound.values))
+        # A parameter may cancel out of the solution; the point is of the whole batch all the same.
+        point = tuple(part.expand(*bound.batch, part.shape[-1]) for part in self.solution(*bound.values))
         finite = torch.isfinite(point[0]).all(-1)
         failure = torch.where(all_finite(bound).expand(finite.shape), int(Status.INFEASIBLE), int(Status.NOT_FINITE))
         status = torch.where(finite, int(Status.SOLVED), failure).to(torch.int8)

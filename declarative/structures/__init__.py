@@ -5,7 +5,9 @@ from __future__ import annotations
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import normalise
 from declarative.canonical.quadratic import quadratic_form
+from declarative.canonical.separable import separable_form
 from declarative.ir.program import Program
+from declarative.structures.box import Box
 from declarative.structures.cone_program import ConeProgram
 from declarative.structures.dense_qp import DenseQP
 from declarative.structures.equality_qp import EqualityQP
@@ -17,6 +19,7 @@ from declarative.structures.structure import Canonical, Match, Structure
 STRUCTURES: tuple[Structure, ...] = (
     Softmax(),
     SimplexProjection(),
+    Box(),
     EqualityQP(),
     DenseQP(),
     SmoothLocal(),
@@ -31,9 +34,10 @@ Recognition = tuple[tuple[Structure, Match | Mismatch], ...]
 def canonicalise(program: Program) -> Canonical:
     """The forms of a program that recognition reads."""
     if program.objective.local or program.objective.sense == "solve":
-        return Canonical(program, None, Mismatch("the problem is not convex"))
+        not_convex = Mismatch("the problem is not convex")
+        return Canonical(program, None, not_convex, not_convex)
     normal = normalise(program)
-    return Canonical(program, normal, quadratic_form(normal))
+    return Canonical(program, normal, quadratic_form(normal), separable_form(normal))
 
 
 def recognise(canonical: Canonical) -> Recognition:
