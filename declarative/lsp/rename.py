@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from declarative.diagnostics.span import Span
-from declarative.frontend.scope import RESERVED
+from declarative.ir.words import RESERVED
 from declarative.lsp.document import Document
 from declarative.lsp.occurrences import RENAMABLE, Occurrence
 

@@ -12,9 +12,9 @@ from pygls.exceptions import JsonRpcException
 
 from declarative.cli import main
 from declarative.frontend import check
-from declarative.frontend.scope import RESERVED
 from declarative.ir.expression import ATTRIBUTES
 from declarative.ir.program import OPTIONS
+from declarative.ir.words import RESERVED
 from declarative.lsp import words
 
 if TYPE_CHECKING:
