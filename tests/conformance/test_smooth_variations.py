@@ -203,3 +203,18 @@ def test_starting_points(declaration: str, branch: float | None, batch: tuple[in
     x = text(source)()(torch.full(batch, 2.25, dtype=torch.float64))
     signs = torch.full(shape, branch, dtype=torch.float64) if branch else f64(1, -1)
     torch.testing.assert_close(x, (1.5 * signs).expand((*batch, *shape)), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("chain", ["lo <= x <= hi", "hi >= x >= lo"])
+def test_two_sided_dual_of_a_local_problem(chain: str) -> None:
+    """Positive at the upper side, negative at the lower: stationarity gives 2 (a - x) - cos(x)."""
+    source = "layer band\nparam a[3]\nparam lo\nparam hi\nvar x[3] from 0\n"
+    source += "minimize locally sum_squares(x - a) + sum(sin(x))\n"
+    layer = text(f"{source}subject to\n  band: {chain}\noutput x, dual(band) as z\n")()
+    data = {"a": f64(3, 0.2, -3), "lo": torch.tensor(-1.0).double(), "hi": torch.tensor(2.0).double()}
+    x, z = layer(**data)
+    torch.testing.assert_close(z, 2 * (data["a"] - x) - torch.cos(x), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(x[::2], f64(2, -1), rtol=1e-7, atol=1e-7)
+    assert z[0].item() > 1
+    assert z[2].item() < -1
+    differences_agree(layer, data)
