@@ -8,9 +8,12 @@ from declarative.canonical.quadratic import quadratic_form
 from declarative.canonical.separable import separable_form
 from declarative.ir.program import Program
 from declarative.structures.box import Box
+from declarative.structures.capped_simplex import CappedSimplex
 from declarative.structures.cone_program import ConeProgram
+from declarative.structures.coupling_row import CouplingRowStructure
 from declarative.structures.dense_qp import DenseQP
 from declarative.structures.equality_qp import EqualityQP
+from declarative.structures.halfspace import Halfspace
 from declarative.structures.simplex import SimplexProjection
 from declarative.structures.smooth import Root, SmoothLocal
 from declarative.structures.softmax import Softmax
@@ -19,6 +22,9 @@ from declarative.structures.structure import Canonical, Match, Structure
 STRUCTURES: tuple[Structure, ...] = (
     Softmax(),
     SimplexProjection(),
+    CappedSimplex(),
+    Halfspace(),
+    CouplingRowStructure(),
     Box(),
     EqualityQP(),
     DenseQP(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from declarative.canonical.algebra import is_zero, number, strip
+from declarative.canonical.algebra import ONE, strip, terms
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.canonical.separable import SeparableForm
@@ -14,12 +14,12 @@ from declarative.structures.structure import Show
 
 def one_number(e: Expression) -> float | None:
     """The number that every entry is, if the expression is such a tensor or a scalar."""
-    e = strip(e)
-    if isinstance(e, Full):
-        return e.number
-    if is_zero(e):
-        return 0.0
-    return number(e)
+    collected = terms(e)
+    if len(collected) > 1:
+        return None
+    for term, factor in collected.items():
+        return factor if term == ONE or isinstance(term, Full) else None
+    return 0.0
 
 
 def fitted(show: Show, e: Expression, shape: Shape) -> str:
@@ -48,7 +48,21 @@ def factor(show: Show, e: Expression, shape: Shape) -> str:
     text = fitted(show, e, shape)
     if text == "1":
         return ""
-    return f"{text} * " if text.replace(".", "").replace("_", "").isalnum() else f"({text}) * "
+    return f"({text}) * " if _is_sum(text) else f"{text} * "
+
+
+def less(text: str) -> str:
+    """What takes ``text``, a product or a number, away from what stands before it."""
+    return f"+ {text[1:]}" if _is_number(text) and text.startswith("-") else f"- {text}"
+
+
+def _is_sum(text: str) -> bool:
+    """Whether a sum or a sign stands outside of all brackets."""
+    depth, outside = 0, ""
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        outside += character if depth == 0 else ""
+    return outside.startswith("-") or " + " in outside or " - " in outside
 
 
 def clamped(text: str, lower: str | None, upper: str | None) -> str:

@@ -106,4 +106,58 @@ BOX = {
     ),
 }
 
-CASES = {f"box, {k}": c for k, c in BOX.items()}
+SUMS = {
+    "top k": Case(
+        "capped_simplex",
+        HEAD
+        + "param k nonneg\nvar y[n]\nmaximize x @ y - sum_squares(y)\nsubject to\n  c: sum(y) == k\n  b: 0 <= y <= 1",
+        X | {"k": uniform(1, 3)},
+        {"k": 5.5},
+    ),
+    "uneven caps": Case(
+        "capped_simplex",
+        HEAD + "param cap[n]\nparam rho nonneg\nvar y[n]\nminimize rho * sum_squares(y - x)\n"
+        "subject to\n  c: 2 == 3 * sum(y)\n  u: y <= cap\n  l: y >= -0.2",
+        X | {"cap": uniform(0.2, 0.5, 5), "rho": uniform(0.5, 2)},
+        {"cap": [0.1] * 5},
+    ),
+    "upper alone": Case(
+        "capped_simplex", HEAD + "var y[n] nonpos\nminimize sum_squares(y - x)\nsubject to\n  c: -sum(y) == 1.5", X
+    ),
+    "weighted simplex": Case(
+        "coupling_row",
+        WEIGHTS + "var y[n] nonneg\nminimize sum_squares(y - x)\nsubject to\n  c: w @ y == 1",
+        X | W,
+    ),
+    "scaled entries": Case(
+        "coupling_row",
+        WEIGHTS + "var y[n] nonneg\nminimize sum(w * square(y - x))\nsubject to\n  c: sum(y) == 1",
+        X | W,
+    ),
+    "sum at most": Case(
+        "coupling_row",
+        HEAD + "param s nonneg\nvar y[n]\nminimize sum_squares(y - x) / 2\nsubject to\n  l: y >= 0\n  c: sum(y) <= s",
+        X | {"s": uniform(0.5, 4)},
+        {"s": -1.0},
+    ),
+    "budget of both signs": Case(
+        "coupling_row",
+        "param a[n]\nparam b\n" + WEIGHTS + "var y[n]\nminimize quad_form(y, diag(w)) - x @ y\n"
+        "subject to\n  c: a @ y >= b\n  b: -1 <= y <= 2",
+        {"a": normal(5), "b": uniform(0.0, 1.0)} | X | W,
+        {"b": 100.0},
+    ),
+    "halfspace": Case(
+        "halfspace",
+        "param a[n]\nparam b\n" + HEAD + "var y[n]\nminimize norm2(y - x)^2\nsubject to\n  c: a @ y <= b",
+        {"a": normal(5), "b": normal(scale=0.5)} | X,
+        {"a": [0.0] * 5, "b": -1.0},
+    ),
+    "halfspace of a sum": Case(
+        "halfspace",
+        WEIGHTS + "var y[n]\nminimize sum(w * y^2) - x @ y\nsubject to\n  c: 2 * sum(y) >= 1",
+        X | W,
+    ),
+}
+
+CASES = {f"box, {k}": c for k, c in BOX.items()} | SUMS
