@@ -1,4 +1,4 @@
-"""Layers under ``torch.func``: vmap is the batch, both Jacobians the derivative; low precision comes back as it came."""
+"""Layers under ``torch.func``: vmap is the batch, both Jacobians the derivative; low precision returns as it came."""
 
 from __future__ import annotations
 
