@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from declarative.canonical.quadratic import QuadraticForm
-from declarative.codegen import quadratic_program
+from declarative.codegen import quadratic_program, smooth
 from declarative.codegen.module_plan import Method, Solver, Writer, size_text
 from declarative.structures.structure import Match
 
@@ -16,6 +16,7 @@ POINTS = {
     ("x", "ineq"): "InequalityPoint",
     ("x", "eq"): "EqualityPoint",
     ("x", "eq", "bounds"): "BoundedPoint",
+    ("x", "eq", "ineq"): "LocalPoint",
     ("x", "eq", "ineq", "bounds"): "QPPoint",
 }
 """The runtime's point type for each set of fields that closed forms have."""
@@ -32,6 +33,10 @@ def plan(match: Match, writer: Writer, variable: str) -> Solver:
     solution = Method("solution", writer.arguments, kind, closed.doc, writer.body(printer, [*closed.lines, ending]))
     if match.stated_as is not None:
         return _as_quadratic_program(match.stated_as, writer, solution, kind)
+    if match.stated_locally:
+        solver = smooth.plan(writer)
+        stated = solver.methods[0]
+        return replace(solver, methods=(solution, replace(stated, doc=DOC), *solver.methods[1:]))
     stating = writer.printer()
     problem = match.problem(stating)
     assert problem is not None

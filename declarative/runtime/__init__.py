@@ -31,6 +31,7 @@ from declarative.runtime.quadratic import DenseQP, QPPoint
 from declarative.runtime.smooth import LocalProblem, RootProblem
 from declarative.runtime.status import Status
 from declarative.runtime.thresholds import clip_to_level
+from declarative.runtime.tilting import tilted_softmax
 
 __all__ = [
     "AffineMap",
@@ -75,5 +76,6 @@ __all__ = [
     "stack",
     "tensor",
     "tile",
+    "tilted_softmax",
     "weighted",
 ]

@@ -77,6 +77,11 @@ class LocalPoint(NamedTuple):
     ineq: Tensor
     """(*batch, m), nonnegative."""
 
+    @property
+    def kkt(self) -> Point:
+        """The point as a local problem takes it, which is as it is."""
+        return tuple(self)
+
 
 class RootPoint(NamedTuple):
     """A root of a system of equations."""

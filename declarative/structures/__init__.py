@@ -8,6 +8,7 @@ from declarative.canonical.quadratic import quadratic_form
 from declarative.canonical.separable import separable_form
 from declarative.ir.program import Program
 from declarative.structures.box import Box
+from declarative.structures.budget_softmax import BudgetSoftmax
 from declarative.structures.capped_simplex import CappedSimplex
 from declarative.structures.cone_program import ConeProgram
 from declarative.structures.coupling_row import CouplingRowStructure
@@ -21,6 +22,7 @@ from declarative.structures.structure import Canonical, Match, Structure
 
 STRUCTURES: tuple[Structure, ...] = (
     Softmax(),
+    BudgetSoftmax(),
     SimplexProjection(),
     CappedSimplex(),
     Halfspace(),

@@ -86,13 +86,18 @@ class Match(ABC):
         return ("autograd through the statements of the closed form",)
 
     def problem(self, show: Show) -> ProblemSource | None:
-        """The problem that a closed form solves; every match with a `closed_form` has it or a ``stated_as``."""
+        """The problem that a closed form solves, where neither `stated_as` nor `stated_locally` tells it."""
         return None
 
     @property
     def stated_as(self) -> QuadraticForm | None:
         """The quadratic program that a closed form solves, where its point is one of that program's."""
         return None
+
+    @property
+    def stated_locally(self) -> bool:
+        """Whether the point of a closed form is one of the program's smooth functions, as they are written."""
+        return False
 
 
 class Structure(ABC):

@@ -20,7 +20,7 @@ from declarative.compiler import read
 from declarative.structures import STRUCTURES, canonicalise
 
 NAMES = {
-    "budget_softmax": "cone_program",
+    "budget_softmax": "budget_softmax",
     "circle": "root",
     "elastic_net": "dense_qp",
     "low_rank": "",

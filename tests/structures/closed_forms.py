@@ -68,6 +68,11 @@ def uniform(low: float, high: float, *shape: int) -> Draw:
     return lambda generator, lead: low + spread * torch.rand((*lead, *shape), generator=generator, dtype=torch.float64)
 
 
+def costs(generator: Generator, lead: tuple[int, ...]) -> Tensor:
+    """Of which the first is within a budget of a half."""
+    return torch.cat([uniform(0.0, 0.3, 1)(generator, lead), uniform(0.2, 2.0, 4)(generator, lead)], -1)
+
+
 X = {"x": normal(5, scale=2.0)}
 W = {"w": uniform(0.3, 2.0, 5)}
 HEAD = "param x[n]\n"
@@ -160,4 +165,21 @@ SUMS = {
     ),
 }
 
-CASES = {f"box, {k}": c for k, c in BOX.items()} | SUMS
+BUDGETS = {
+    "budget": Case(
+        "budget_softmax",
+        HEAD + "param cost[n] nonneg\nparam limit nonneg\nvar y[n]\nmaximize x @ y + sum(entr(y))\n"
+        "subject to\n  simplex: sum(y) == 1\n  budget: cost @ y <= limit",
+        X | {"cost": costs, "limit": uniform(0.5, 0.9)},
+        {"limit": -1.0},
+    ),
+    "temperature, total and prior": Case(
+        "budget_softmax",
+        WEIGHTS + "param a[n]\nparam tau nonneg\nparam s nonneg\nvar y[n] nonneg\n"
+        "minimize tau * sum(kl_div(y, w)) - x @ y\nsubject to\n  budget: a @ y >= s / 4\n  total: 2 * s == 2 * sum(y)",
+        X | W | {"a": uniform(0.0, 1.0, 5), "tau": uniform(0.6, 2), "s": uniform(1.0, 2.0)},
+        {"a": [0.1] * 5},
+    ),
+}
+
+CASES = {f"box, {k}": c for k, c in BOX.items()} | SUMS | BUDGETS
