@@ -132,7 +132,7 @@ def _tail(kind: str) -> Iterator[Completion]:
 def _expressions(document: Document, offset: int) -> Iterator[Completion]:
     """The names and functions that an expression may use."""
     yield from _symbols(document, offset, ("param", "var", "let", "extern", "dim", "index"))
-    for name in FUNCTIONS:
+    for name in (name for name in FUNCTIONS if name not in document.scope.names):
         yield Completion(name, "function", signature(ATOMS[name]), atom_text(ATOMS[name]), call=True)
 
 
