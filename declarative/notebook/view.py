@@ -45,8 +45,10 @@ def class_body(cls: type[Layer], *, problem: bool = True) -> str:
         parts.append(code_html(statement))
     for head, text in re.findall(r"^(Structure|Gradient): (.*(?:\n(?!\w+:|Written|$).*)*)", module, re.MULTILINE):
         parts.append(f"<div><b>{head}</b>: {prose(' '.join(text.split()))}</div>")
+    if "specialised" in vars(cls):
+        parts.append("<div><b>Sizes</b>: taken from each call; the module is emitted once for each of them.</div>")
     parts.append(_parameters(cls))
-    parts += [f"<div><b>{head}</b>: {escape(text)}</div>" for head, text in _calls(cls)]
+    parts += [f"<div><b>{head}</b>: {escape(text)}</div>" for head, text in _results(cls)]
     return "".join(parts)
 
 
@@ -68,10 +70,12 @@ def _indented(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("    ")]
 
 
-def _calls(cls: type[Layer]) -> list[tuple[str, str]]:
-    """``Call: x (*batch, n) -> y.`` and the externs, as the class's docstring has them."""
+def _results(cls: type[Layer]) -> list[tuple[str, str]]:
+    """What the layer returns, and its externs, as the class's docstring has them; the parameters have their table."""
     text = " ".join((cls.__doc__ or "").split())
-    return re.findall(r"(Call|Extern|Externs): (.*?)(?= Externs?: |$)", text)
+    found = re.findall(r"\b(Call|Learned|Constant|Extern): (.*?)\.(?= (?:Call|Learned|Constant|Extern): |$)", text)
+    returned = [("Returns", line.rsplit("-> ", 1)[-1]) for head, line in found if head == "Call"]
+    return returned + [(head, line) for head, line in found if head == "Extern"]
 
 
 def _parameters(cls: type[Layer]) -> str:

@@ -71,6 +71,7 @@ CELLS = {
     "other class": "dict",
     "sizes": CORRELATION,
     "bound": "print(Nearest.__name__, tuple(Nearest()(torch.eye(3)).shape))",
+    "open sizes": "%%opt\nlayer ball\ndim n\nparam x[n]\nvar y[n]\n\nminimize -x' @ y\nsubject to\n  norm2(y) <= 1\n",
     "owned": SCALED,
     "owned instance": "Scaled(rho=0.5)",
     "warning": "%%opt\nlayer careless\nparam x\nparam c\nvar y\n\nminimize (y - x)^2\n",
@@ -144,7 +145,7 @@ def test_a_cell_binds_its_layer(outputs: dict[str, list[NotebookNode]]) -> None:
     assert "Structure" in page.text
     assert "simplex" in page.of("nl")
     assert page.of("kd").startswith("layerdimparamvar")
-    assert "Call: x (*batch, n) -> y." in page.text
+    assert page.text.endswith("Returns: y")
 
 
 @pytest.mark.parametrize("name", ["class", "instance"])
@@ -169,6 +170,10 @@ def test_the_tensors_of_the_layer_are_listed(outputs: dict[str, list[NotebookNod
     page = Words(html(outputs["owned instance"]))
     assert "rhoscalarlearned nonnegweight <1>" in page.of("table")
     assert "rho: learned, ()" in page.text
+
+
+def test_sizes_that_are_open_are_told(outputs: dict[str, list[NotebookNode]]) -> None:
+    assert "Sizes: taken from each call" in Words(html(outputs["open sizes"])).text
 
 
 def test_warnings_are_shown_beside_the_result(outputs: dict[str, list[NotebookNode]]) -> None:
