@@ -17,6 +17,7 @@ from declarative.structures.equality_qp import EqualityQP
 from declarative.structures.halfspace import Halfspace
 from declarative.structures.simplex import SimplexProjection
 from declarative.structures.smooth import Root, SmoothLocal
+from declarative.structures.soft_threshold import SoftThreshold
 from declarative.structures.softmax import Softmax
 from declarative.structures.structure import Canonical, Match, Structure
 
@@ -28,6 +29,7 @@ STRUCTURES: tuple[Structure, ...] = (
     Halfspace(),
     CouplingRowStructure(),
     Box(),
+    SoftThreshold(),
     EqualityQP(),
     DenseQP(),
     SmoothLocal(),

@@ -3,8 +3,8 @@
     minimise    c'y + tau sum_i y_i log y_i   subject to  1'y = s, a'y <= b
 
 Given the multiplier t >= 0 of the budget, the problem is a softmax of tilted scores, y = s softmax(-(c + t a) / tau),
-and its cost a'y falls in t: one scalar root. With nu that of the sum, c_i + tau (log y_i + 1) + nu + t a_i = 0. Where the
-plain softmax keeps within the budget t = 0. With V = (diag(y) - yy'/s) / tau and w = Va the derivative by the
+and its cost a'y falls in t: one scalar root. With nu that of the sum, c_i + tau (log y_i + 1) + nu + t a_i = 0. Where
+the plain softmax keeps within the budget t = 0. With V = (diag(y) - yy'/s) / tau and w = Va the derivative by the
 scores is V - ww'/(a'w) where the budget binds.
 
 Reference: Boyd and Vandenberghe, Convex Optimization, 2004, section 5.5.3 and exercise 4.47.

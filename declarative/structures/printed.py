@@ -9,6 +9,7 @@ from declarative.canonical.separable import SeparableForm
 from declarative.ir.expression import Call, Expression
 from declarative.ir.matrices import Full
 from declarative.ir.shape import Shape
+from declarative.ir.traverse import symbols
 from declarative.structures.structure import Show
 
 
@@ -31,6 +32,8 @@ def fitted(show: Show, e: Expression, shape: Shape) -> str:
     text = show(e)
     if e.rank or not shape:
         return text
+    if not symbols(e):  # made of sizes: a number of Python
+        return f"({text})"
     atomic = text if text.isidentifier() else f"({text})"
     return f"{atomic}[..., {', '.join(['None'] * len(shape))}]"
 
@@ -53,7 +56,7 @@ def factor(show: Show, e: Expression, shape: Shape) -> str:
 
 def less(text: str) -> str:
     """What takes ``text``, a product or a number, away from what stands before it."""
-    return f"+ {text[1:]}" if _is_number(text) and text.startswith("-") else f"- {text}"
+    return f"+ {text[1:]}" if text.startswith("-") and not _is_sum(text[1:]) else f"- {text}"
 
 
 def _is_sum(text: str) -> bool:

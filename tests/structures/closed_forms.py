@@ -182,4 +182,26 @@ BUDGETS = {
     ),
 }
 
-CASES = {f"box, {k}": c for k, c in BOX.items()} | SUMS | BUDGETS
+SHRINKAGES = {
+    "proximal map": Case(
+        "soft_threshold",
+        HEAD + "param lam nonneg\nvar y[n]\nminimize 1/2 * sum_squares(y - x) + lam * norm1(y)",
+        X | {"lam": uniform(0.5, 1.5)},
+    ),
+    "weighted, nonnegative": Case(
+        "soft_threshold",
+        WEIGHTS + "param cap nonneg\nvar y[n] nonneg\nmaximize x @ y - 2 * sum(w * abs(y)) - sum_squares(y)\n"
+        "subject to\n  u: y <= cap",
+        X | {"w": uniform(0.1, 0.8, 5), "cap": uniform(0.1, 0.6)},
+    ),
+    "towards a point": Case(
+        "soft_threshold",
+        WEIGHTS + "param c[n]\nvar y[n]\nminimize w @ square(y - x) + mean(abs(3 * c - 3 * y))\n"
+        "subject to\n  b: -1 <= y <= 1.5",
+        X | W | {"c": normal(5)},
+    ),
+}
+
+CASES = (
+    {f"box, {k}": c for k, c in BOX.items()} | SUMS | BUDGETS | {f"shrinkage, {k}": c for k, c in SHRINKAGES.items()}
+)
