@@ -10,6 +10,7 @@ from declarative.diagnostics.diagnostic import Diagnostic
 from declarative.lsp.completion import Completion
 from declarative.lsp.fixes import Fix
 from declarative.lsp.positions import Positions
+from declarative.lsp.signature import Signature
 from declarative.lsp.symbols import Symbol
 
 COMPLETION_KINDS = {
@@ -80,6 +81,15 @@ def completion(item: Completion, client: types.ClientCapabilities) -> types.Comp
         insert_text=f"{item.label}($0)" if snippet else item.label,
         insert_text_format=types.InsertTextFormat.Snippet if snippet else types.InsertTextFormat.PlainText,
     )
+
+
+def signature_help(found: Signature) -> types.SignatureHelp:
+    information = types.SignatureInformation(
+        label=found.label,
+        documentation=markdown(found.documentation) if found.documentation else None,
+        parameters=[types.ParameterInformation(place) for place in found.parameters],
+    )
+    return types.SignatureHelp([information], active_signature=0, active_parameter=found.active)
 
 
 def outline(found: Sequence[Symbol], positions: Positions) -> list[types.DocumentSymbol]:

@@ -23,6 +23,7 @@ from declarative.lsp.fixes import fixes
 from declarative.lsp.hover import hover
 from declarative.lsp.positions import Positions
 from declarative.lsp.rename import RenameError, renamable, rename
+from declarative.lsp.signature import signature_at
 from declarative.lsp.symbols import symbols
 
 
@@ -73,6 +74,12 @@ def on_completion(ls: Server, params: types.CompletionParams) -> list[types.Comp
     document, positions = ls.document(params.text_document.uri)
     found = complete(document, positions.offset(params.position))
     return [answers.completion(item, ls.client_capabilities) for item in found]
+
+
+def on_signature_help(ls: Server, params: types.SignatureHelpParams) -> types.SignatureHelp | None:
+    document, positions = ls.document(params.text_document.uri)
+    found = signature_at(document, positions.offset(params.position))
+    return None if found is None else answers.signature_help(found)
 
 
 def on_definition(ls: Server, params: types.DefinitionParams) -> types.Location | None:
@@ -148,6 +155,8 @@ def make_server() -> Server:
     server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(did_close)
     server.feature(types.TEXT_DOCUMENT_HOVER)(on_hover)
     server.feature(types.TEXT_DOCUMENT_COMPLETION, triggers)(on_completion)
+    calls = types.SignatureHelpOptions(trigger_characters=["(", ","])
+    server.feature(types.TEXT_DOCUMENT_SIGNATURE_HELP, calls)(on_signature_help)
     server.feature(types.TEXT_DOCUMENT_DEFINITION)(on_definition)
     server.feature(types.TEXT_DOCUMENT_REFERENCES)(on_references)
     server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)(on_prepare_rename)

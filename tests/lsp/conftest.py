@@ -125,6 +125,17 @@ class Program:
         found = self.editor.wait(self.editor.client.text_document_completion_async(params))
         return {item.label: item for item in found}
 
+    def signature(self, marked: str) -> tuple[str, str] | None:
+        """The signature shown and the argument that is marked in it."""
+        params = types.SignatureHelpParams(self.id, self.position(marked))
+        found = self.editor.wait(self.editor.client.text_document_signature_help_async(params))
+        if found is None:
+            return None
+        (shown,) = found.signatures
+        places = [parameter.label for parameter in shown.parameters]
+        active = found.active_parameter
+        return shown.label, shown.label[slice(*places[active])] if active < len(places) else ""
+
     def definition(self, marked: str) -> types.Location | None:
         params = types.DefinitionParams(self.id, self.position(marked))
         return self.editor.wait(self.editor.client.text_document_definition_async(params))

@@ -14,6 +14,7 @@ from declarative.lsp.document import Document
 from declarative.lsp.fixes import fixes
 from declarative.lsp.hover import hover
 from declarative.lsp.rename import RenameError, rename
+from declarative.lsp.signature import signature_at
 from declarative.lsp.symbols import symbols
 
 PROGRAMS = [p.read_text(encoding="utf-8") for p in sorted((Path(__file__).parents[1] / "programs").glob("*/*.opt"))]
@@ -44,6 +45,7 @@ def test_every_request_has_an_answer(case: tuple[Document, int]) -> None:
     assert found is None or (found.text and found.span.start <= offset <= found.span.end)
     names = [item.label for item in complete(document, offset)]
     assert len(names) == len(set(names))
+    signature_at(document, offset)
     for symbol in symbols(document):
         assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end
     for occurrence in document.occurrences:

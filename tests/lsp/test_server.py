@@ -180,6 +180,24 @@ def test_no_completion_in_comments_and_descriptions(editor: Editor) -> None:
 
 
 @pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("quad_form(|", ("quad_form(x, P)", "x")),
+        ("quad_form(w[0, 1], |", ("quad_form(x, P)", "P")),
+        ("quad_form(max(w, |", ("max(x)", "")),
+        ("concat(w, b, |", ("concat(x, ...)", "x")),
+        ("huber(w, |", ("huber(x[, M])", "M")),
+        ("decode((w), |", ("decode(z (n,), c scalar) -> y (m,)", "c scalar")),
+        ("norm1(w) + (|", None),
+    ],
+)
+def test_signatures(editor: Editor, call: str, expected: tuple[str, str] | None) -> None:
+    head = "layer l\ndim m, n\nparam b[m]\nextern decode(z[n], c) -> y[m] smooth\nvar w[n]\n\nminimize "
+    program = editor.open(head + call.replace("|", ""))
+    assert program.signature("minimize " + call) == expected
+
+
+@pytest.mark.parametrize(
     ("cursor", "line", "text"),
     [
         ("A @ |w", 6, "w"),
