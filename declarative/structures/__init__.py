@@ -15,6 +15,8 @@ from declarative.structures.coupling_row import CouplingRowStructure
 from declarative.structures.dense_qp import DenseQP
 from declarative.structures.equality_qp import EqualityQP
 from declarative.structures.halfspace import Halfspace
+from declarative.structures.l1_ball import L1Ball
+from declarative.structures.l2_ball import L2Ball
 from declarative.structures.simplex import SimplexProjection
 from declarative.structures.smooth import Root, SmoothLocal
 from declarative.structures.soft_threshold import SoftThreshold
@@ -30,6 +32,8 @@ STRUCTURES: tuple[Structure, ...] = (
     CouplingRowStructure(),
     Box(),
     SoftThreshold(),
+    L1Ball(),
+    L2Ball(),
     EqualityQP(),
     DenseQP(),
     SmoothLocal(),

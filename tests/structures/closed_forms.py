@@ -202,6 +202,48 @@ SHRINKAGES = {
     ),
 }
 
-CASES = (
-    {f"box, {k}": c for k, c in BOX.items()} | SUMS | BUDGETS | {f"shrinkage, {k}": c for k, c in SHRINKAGES.items()}
-)
+BALLS = {
+    "l1": Case(
+        "l1_ball",
+        HEAD + "param r\nvar y[n]\nminimize sum_squares(y - x)\nsubject to\n  c: norm1(y) <= r",
+        X | {"r": uniform(0.5, 6)},
+        {"r": -1.0},
+    ),
+    "weighted l1": Case(
+        "l1_ball",
+        WEIGHTS + "param c[n]\nparam a[n] nonneg\nvar y[n]\nminimize w @ square(y - x)\n"
+        "subject to\n  c: sum(a * abs(2 * c - 2 * y)) - 1 <= 0.5",
+        X | W | {"c": normal(5), "a": uniform(0.2, 1, 5)},
+    ),
+    "mean of sizes": Case(
+        "l1_ball",
+        HEAD + "var y[n]\nmaximize x @ y - sum_squares(y) / 2\nsubject to\n  c: 0.3 >= mean(abs(y))",
+        X,
+    ),
+    "l2": Case(
+        "l2_ball",
+        HEAD + "param r\nparam c[n]\nvar y[n]\nminimize sum_squares(y - x)\nsubject to\n  c: norm2(2 * y - c) <= r",
+        X | {"r": uniform(1, 6), "c": normal(5)},
+        {"r": -1.0},
+    ),
+    "l2 squared": Case(
+        "l2_ball",
+        HEAD + "param e\nparam rho nonneg\nvar y[n]\nminimize rho * sum_squares(y) - x @ y\n"
+        "subject to\n  c: 3 * sum_squares(y) <= 2 * e",
+        X | {"e": uniform(0.3, 4), "rho": uniform(0.5, 1)},
+        {"e": -1.0},
+    ),
+    "frobenius": Case(
+        "l2_ball",
+        "param X[m, n]\nvar Y[m, n]\nminimize sum_squares(Y - X) / 2\nsubject to\n  c: norm_fro(Y) <= 1.5",
+        {"X": normal(3, 5)},
+    ),
+}
+
+CASES = {
+    **{f"box, {k}": c for k, c in BOX.items()},
+    **SUMS,
+    **BUDGETS,
+    **{f"shrinkage, {k}": c for k, c in SHRINKAGES.items()},
+    **{f"ball, {k}": c for k, c in BALLS.items()},
+}
