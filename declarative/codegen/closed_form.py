@@ -9,7 +9,7 @@ from declarative.codegen import quadratic_program, smooth
 from declarative.codegen.module_plan import Method, Solver, Writer, size_text
 from declarative.structures.structure import Match
 
-DOC = "The problem that `solution` solves, by which `solve` and `diagnose` judge it; the forward pass does without."
+DOC = "The problem that `solution` solves; `solve` and `diagnose` judge it by this, `forward` does without."
 
 POINTS = {
     ("x", "bounds"): "BoxPoint",
