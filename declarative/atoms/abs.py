@@ -16,6 +16,8 @@ class Abs(Elementwise):
     name = "abs"
     doc = "Absolute value entry by entry."
     formula = "|x|"
+    latex = r"\lvert #1 \rvert"
+    latex_level = "atom"
     smooth = False
 
     def sign(self, *args: Expression) -> Sign:

@@ -16,6 +16,7 @@ class Cholesky(OfParameters):
     name = "cholesky"
     doc = "Lower Cholesky factor of a positive definite matrix of parameters."
     formula = "L with L L' = A"
+    latex = r"\operatorname{chol}(#1)"
 
     def shape(self, *args: Expression) -> Shape:
         require_square(self.name, "A", 0, args[0])

@@ -16,6 +16,8 @@ class Concat(Atom):
     name = "concat"
     doc = "Vectors and scalars joined end to end."
     formula = "(x, y, ...)"
+    latex = "(#*)"
+    latex_level = "atom"
     arguments = ("x",)
     variadic = True
 

@@ -15,6 +15,7 @@ class Cos(LocalOnly):
     name = "cos"
     doc = "Cosine entry by entry."
     formula = "cos(x)"
+    latex = r"\cos(#1)"
 
     def sign(self, *args: Expression) -> Sign:
         return Sign.UNKNOWN

@@ -18,6 +18,7 @@ class Det(OfParameters):
     name = "det"
     doc = "Determinant of a matrix of parameters."
     formula = "det A"
+    latex = r"\det(#1)"
 
     def shape(self, *args: Expression) -> Shape:
         require_square(self.name, "A", 0, args[0])

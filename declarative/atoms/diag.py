@@ -39,6 +39,9 @@ class Diag(Atom):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.INCREASING,)
 
+    def latex_of(self, *args: Expression) -> str:
+        return r"\operatorname{diag}(#1)" if args[0].rank == 2 else r"\operatorname{Diag}(#1)"
+
     def torch(self, *args: Operand) -> str:
         (x,) = args
         return f"{x}.diagonal(dim1=-2, dim2=-1)" if x.rank == 2 else f"torch.diag_embed({x.text})"

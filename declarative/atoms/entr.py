@@ -15,6 +15,7 @@ class Entr(Elementwise):
     name = "entr"
     doc = "Entropy term entry by entry; 0 at x = 0."
     formula = "-x log(x), x >= 0"
+    latex_level = "sum"
     domain = ("nonneg",)
 
     def sign(self, *args: Expression) -> Sign:
@@ -25,6 +26,9 @@ class Entr(Elementwise):
 
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.NONE,)
+
+    def latex_of(self, *args: Expression) -> str:
+        return super().latex_of(*args) if self.shape(*args) else r"-@1 \log(#1)"
 
     def torch(self, *args: Operand) -> str:
         return f"torch.special.entr({args[0]})"

@@ -25,6 +25,9 @@ class Exp(Elementwise):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.INCREASING,)
 
+    def latex_of(self, *args: Expression) -> str:
+        return r"\exp(#1)" if args[0].rank else "e^{#1}"
+
     def torch(self, *args: Operand) -> str:
         return f"{args[0]}.exp()"
 

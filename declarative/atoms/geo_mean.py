@@ -16,6 +16,7 @@ class GeoMean(Atom):
     name = "geo_mean"
     doc = "Geometric mean of a vector."
     formula = "(x_1 ... x_n)^(1/n), x >= 0"
+    latex = r"\operatorname{geomean}(#1)"
     arguments = ("x",)
     domain = ("positive",)
 

@@ -48,6 +48,9 @@ class Huber(Atom):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.of(args[0].sign), *(Monotonicity.NONE for _ in args[1:]))
 
+    def latex_of(self, *args: Expression) -> str:
+        return rf"\operatorname{{huber}}_{{{'#2' if len(args) > 1 else '1'}}}(#1)"
+
     def torch(self, *args: Operand) -> str:
         x, *threshold = args
         M = threshold[0].lifted(x.rank) if threshold else "1.0"

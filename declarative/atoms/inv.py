@@ -17,6 +17,8 @@ class Inv(OfParameters):
     name = "inv"
     doc = "Inverse of a matrix of parameters."
     formula = "A^-1"
+    latex = "@1^{-1}"
+    latex_level = "function"
 
     def shape(self, *args: Expression) -> Shape:
         require_square(self.name, "A", 0, args[0])

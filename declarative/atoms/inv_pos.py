@@ -26,6 +26,9 @@ class InvPos(Elementwise):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.DECREASING,)
 
+    def latex_of(self, *args: Expression) -> str:
+        return r"@1^{\circ -1}" if args[0].rank else "@1^{-1}"
+
     def torch(self, *args: Operand) -> str:
         return f"{args[0]}.reciprocal()"
 

@@ -19,6 +19,7 @@ class KlDiv(Atom):
     name = "kl_div"
     doc = "Kullback-Leibler term entry by entry."
     formula = "x log(x / y) - x + y, x >= 0, y > 0"
+    latex_level = "sum"
     arguments = ("x", "y")
     domain = ("nonneg", "positive")
 
@@ -33,6 +34,9 @@ class KlDiv(Atom):
 
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.NONE, Monotonicity.NONE)
+
+    def latex_of(self, *args: Expression) -> str:
+        return super().latex_of(*args) if self.shape(*args) else r"@1 \log(#1 / @2) - @1 + @2"
 
     def torch(self, *args: Operand) -> str:
         x, y = args

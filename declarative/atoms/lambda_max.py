@@ -17,6 +17,7 @@ class LambdaMax(Atom):
     name = "lambda_max"
     doc = "Largest eigenvalue of a symmetric matrix."
     formula = "max {u' X u : u' u = 1}"
+    latex = r"\lambda_{\max}(#1)"
     arguments = ("X",)
     smooth = False
     domain = ("symmetric",)

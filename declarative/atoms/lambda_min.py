@@ -17,6 +17,7 @@ class LambdaMin(Atom):
     name = "lambda_min"
     doc = "Smallest eigenvalue of a symmetric matrix."
     formula = "min {u' X u : u' u = 1}"
+    latex = r"\lambda_{\min}(#1)"
     arguments = ("X",)
     smooth = False
     domain = ("symmetric",)

@@ -15,6 +15,7 @@ class Log(Elementwise):
     name = "log"
     doc = "Natural logarithm entry by entry."
     formula = "log(x), x > 0"
+    latex = r"\log(#1)"
     domain = ("positive",)
 
     def sign(self, *args: Expression) -> Sign:

@@ -16,6 +16,7 @@ class LogDet(Atom):
     name = "log_det"
     doc = "Logarithm of the determinant of a symmetric positive definite matrix."
     formula = "log det X, X positive definite"
+    latex = r"\log\det(#1)"
     arguments = ("X",)
     domain = ("psd",)
 

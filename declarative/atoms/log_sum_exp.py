@@ -15,6 +15,7 @@ class LogSumExp(Reduction):
     name = "log_sum_exp"
     doc = "Logarithm of the sum of exponentials of all entries."
     formula = "log(sum_i e^{x_i})"
+    latex = r"\operatorname{logsumexp}(#1)"
 
     def sign(self, *args: Expression) -> Sign:
         return Sign.NONNEG if args[0].sign.is_nonneg else Sign.UNKNOWN

@@ -15,6 +15,7 @@ class Logistic(Elementwise):
     name = "logistic"
     doc = "Logistic loss entry by entry."
     formula = "log(1 + e^x)"
+    latex = r"\log(1 + e^{#1})"
 
     def sign(self, *args: Expression) -> Sign:
         return Sign.NONNEG

@@ -15,6 +15,7 @@ class Max(Reduction):
     name = "max"
     doc = "Largest of all entries."
     formula = "max_i x_i"
+    latex = r"\max(#1)"
     smooth = False
 
     def sign(self, *args: Expression) -> Sign:

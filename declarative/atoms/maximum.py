@@ -16,6 +16,7 @@ class Maximum(Atom):
     name = "maximum"
     doc = "The largest of several arguments, entry by entry."
     formula = "max(x, y, ...)"
+    latex = r"\max(#*)"
     arguments = ("x", "y")
     variadic = True
     smooth = False

@@ -17,6 +17,7 @@ class Mean(Reduction):
     name = "mean"
     doc = "Mean of all entries."
     formula = "1/n sum_i x_i"
+    latex = r"\operatorname{mean}(#1)"
 
     def sign(self, *args: Expression) -> Sign:
         return args[0].sign

@@ -15,6 +15,7 @@ class Min(Reduction):
     name = "min"
     doc = "Smallest of all entries."
     formula = "min_i x_i"
+    latex = r"\min(#1)"
     smooth = False
 
     def sign(self, *args: Expression) -> Sign:

@@ -16,6 +16,7 @@ class Minimum(Atom):
     name = "minimum"
     doc = "The smallest of several arguments, entry by entry."
     formula = "min(x, y, ...)"
+    latex = r"\min(#*)"
     arguments = ("x", "y")
     variadic = True
     smooth = False

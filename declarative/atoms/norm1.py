@@ -28,6 +28,9 @@ class Norm1(Reduction):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.of(args[0].sign),)
 
+    def latex_of(self, *args: Expression) -> str:
+        return r"\lVert \operatorname{vec}(#1) \rVert_1" if args[0].rank == 2 else r"\lVert #1 \rVert_1"
+
     def torch(self, *args: Operand) -> str:
         (x,) = args
         return f"{x}.abs().sum({x.axes})" if x.rank else f"{x}.abs()"

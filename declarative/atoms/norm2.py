@@ -16,6 +16,8 @@ class Norm2(Atom):
     name = "norm2"
     doc = "Euclidean norm of a vector."
     formula = "sqrt(sum_i x_i^2)"
+    latex = r"\lVert #1 \rVert_2"
+    latex_level = "function"
     arguments = ("x",)
     smooth = False
 

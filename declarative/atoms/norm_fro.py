@@ -16,6 +16,8 @@ class NormFro(Reduction):
     name = "norm_fro"
     doc = "Frobenius norm: root of the sum of squares of all entries."
     formula = "sqrt(sum_ij X_ij^2)"
+    latex = r"\lVert #1 \rVert_F"
+    latex_level = "function"
     arguments = ("X",)
     smooth = False
 

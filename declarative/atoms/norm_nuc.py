@@ -16,6 +16,8 @@ class NormNuc(Atom):
     name = "norm_nuc"
     doc = "Nuclear norm of a matrix: sum of its singular values."
     formula = "sum_i sigma_i(X)"
+    latex = r"\lVert #1 \rVert_*"
+    latex_level = "function"
     arguments = ("X",)
     smooth = False
 

@@ -17,6 +17,8 @@ class Outer(Atom):
     name = "outer"
     doc = "Matrix of all products of the entries of two vectors; one of them is constant."
     formula = "x y'"
+    latex = r"@1 @2^\top"
+    latex_level = "product"
     arguments = ("x", "y")
 
     def shape(self, *args: Expression) -> Shape:

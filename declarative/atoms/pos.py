@@ -15,6 +15,8 @@ class Pos(Elementwise):
     name = "pos"
     doc = "Positive part entry by entry."
     formula = "max(x, 0)"
+    latex = "(#1)_+"
+    latex_level = "function"
     smooth = False
 
     def sign(self, *args: Expression) -> Sign:

@@ -82,6 +82,9 @@ class Power(Atom):
             return Monotonicity.INCREASING if rising else Monotonicity.DECREASING
         return Monotonicity.NONE
 
+    def latex_of(self, *args: Expression) -> str:
+        return r"@1^{\circ #2}" if args[0].rank else "@1^{#2}"
+
     def torch(self, *args: Operand) -> str:
         x, p = args
         return f"({x} ** {p.lifted(x.rank)})"

@@ -21,6 +21,8 @@ class QuadForm(Atom):
     name = "quad_form"
     doc = "Quadratic form of a constant matrix; convex in x if P is known to be positive semidefinite."
     formula = "x' P x"
+    latex = r"@1^\top @2 @1"
+    latex_level = "product"
     arguments = ("x", "P")
     domain = ("any", "psd")
 

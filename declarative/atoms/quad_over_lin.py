@@ -34,6 +34,9 @@ class QuadOverLin(Atom):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.of(args[0].sign), Monotonicity.DECREASING)
 
+    def latex_of(self, *args: Expression) -> str:
+        return rf"\frac{{{SUM_SQUARES.latex_of(args[0])}}}{{#2}}"
+
     def torch(self, *args: Operand) -> str:
         x, y = args
         squares = f"{x}.square().sum({x.axes})" if x.rank else f"{x} ** 2"

@@ -16,6 +16,7 @@ class RelEntr(Atom):
     name = "rel_entr"
     doc = "Relative entropy term entry by entry; 0 at x = 0."
     formula = "x log(x / y), x >= 0, y > 0"
+    latex_level = "product"
     arguments = ("x", "y")
     domain = ("nonneg", "positive")
 
@@ -30,6 +31,9 @@ class RelEntr(Atom):
 
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.NONE, Monotonicity.DECREASING)
+
+    def latex_of(self, *args: Expression) -> str:
+        return super().latex_of(*args) if self.shape(*args) else r"@1 \log(#1 / @2)"
 
     def torch(self, *args: Operand) -> str:
         x, y = args

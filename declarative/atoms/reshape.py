@@ -38,6 +38,10 @@ class Reshape(Atom):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.INCREASING, *(Monotonicity.NONE for _ in args[1:]))
 
+    def latex_of(self, *args: Expression) -> str:
+        sizes = r" \times ".join(f"#{i}" for i in range(2, len(args) + 1))
+        return rf"\operatorname{{reshape}}_{{{sizes}}}(#1)"
+
     def torch(self, *args: Operand) -> str:
         x, *sizes = args
         flat = f"{x}[..., None]" if not x.rank else str(x) if x.rank == 1 else f"{x}.flatten({-x.rank})"

@@ -15,6 +15,7 @@ class Sin(LocalOnly):
     name = "sin"
     doc = "Sine entry by entry."
     formula = "sin(x)"
+    latex = r"\sin(#1)"
 
     def sign(self, *args: Expression) -> Sign:
         return Sign.UNKNOWN

@@ -15,6 +15,7 @@ class Softplus(LocalOnly):
     name = "softplus"
     doc = "Softplus entry by entry; in convex problems it is called logistic."
     formula = "log(1 + e^x)"
+    latex = r"\log(1 + e^{#1})"
     rising = True
 
     def sign(self, *args: Expression) -> Sign:

@@ -15,6 +15,8 @@ class Sqrt(Elementwise):
     name = "sqrt"
     doc = "Square root entry by entry."
     formula = "sqrt(x), x >= 0"
+    latex = r"\sqrt{#1}"
+    latex_level = "atom"
     domain = ("nonneg",)
 
     def sign(self, *args: Expression) -> Sign:

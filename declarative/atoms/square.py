@@ -25,6 +25,9 @@ class Square(Elementwise):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.of(args[0].sign),)
 
+    def latex_of(self, *args: Expression) -> str:
+        return r"@1^{\circ 2}" if args[0].rank else "@1^2"
+
     def torch(self, *args: Operand) -> str:
         return f"{args[0]}.square()"
 

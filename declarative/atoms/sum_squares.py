@@ -29,6 +29,9 @@ class SumSquares(Atom):
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.of(args[0].sign),)
 
+    def latex_of(self, *args: Expression) -> str:
+        return ("@1^2", r"\lVert #1 \rVert_2^2", r"\lVert #1 \rVert_F^2")[args[0].rank]
+
     def torch(self, *args: Operand) -> str:
         (x,) = args
         return f"{x}.square().sum({x.axes})" if x.rank else f"{x}.square()"

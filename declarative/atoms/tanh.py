@@ -15,6 +15,7 @@ class Tanh(LocalOnly):
     name = "tanh"
     doc = "Hyperbolic tangent entry by entry."
     formula = "tanh(x)"
+    latex = r"\tanh(#1)"
     rising = True
 
     def sign(self, *args: Expression) -> Sign:

@@ -17,6 +17,7 @@ class Trace(Atom):
     name = "trace"
     doc = "Trace of a square matrix."
     formula = "sum_i X_ii"
+    latex = r"\operatorname{tr}(#1)"
     arguments = ("X",)
 
     def shape(self, *args: Expression) -> Shape:

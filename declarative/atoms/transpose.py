@@ -17,6 +17,8 @@ class Transpose(Atom):
     name = "transpose"
     doc = "The transpose of a matrix; a vector or a scalar is its own."
     formula = "A'"
+    latex = r"@1^\top"
+    latex_level = "function"
     arguments = ("A",)
 
     def shape(self, *args: Expression) -> Shape:

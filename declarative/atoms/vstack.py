@@ -16,6 +16,7 @@ class Vstack(Atom):
     name = "vstack"
     doc = "Vectors (as rows) and matrices of equal width, one below the other."
     formula = "[x'; Y; ...]"
+    latex_level = "atom"
     arguments = ("x",)
     variadic = True
 
@@ -43,6 +44,10 @@ class Vstack(Atom):
 
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         return (Monotonicity.INCREASING,) * len(args)
+
+    def latex_of(self, *args: Expression) -> str:
+        rows = (rf"@{i}^\top" if e.rank == 1 else f"#{i}" for i, e in enumerate(args, 1))
+        return r"\begin{bmatrix} " + r" \\ ".join(rows) + r" \end{bmatrix}"
 
     def torch(self, *args: Operand) -> str:
         rows = [str(arg) if arg.rank == 2 else f"{arg}[..., None, :]" for arg in args]

@@ -90,6 +90,8 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     _files(commands["check"])
     commands["check"].add_argument("--format", choices=("text", "json"), default="text", help="json is for editors")
     commands["explain"].add_argument("target", metavar="FILE.opt | CODE", help="a program, or a code such as E203")
+    commands["explain"].add_argument("--latex", action="store_true", help="write the program as a LaTeX document")
+    commands["explain"].add_argument("-o", dest="output", metavar="OUT.tex", help="the file for --latex (else stdout)")
     for name in ("solve", "diagnose"):
         commands[name].add_argument("file", metavar="FILE.opt")
         _data(commands[name])

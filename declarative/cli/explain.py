@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from declarative.canonical.mismatch import Mismatch
-from declarative.canonical.normalise import normalise
+from declarative.canonical.normalise import NormalForm, normalise
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.cli.arguments import UsageError, named, suggestion
-from declarative.cli.kkt import equations, system_of, term_text, tidy, unknowns
+from declarative.cli.atomic import replace_file
+from declarative.cli.kkt import equations, jacobian, term_text, unknowns
+from declarative.cli.latex_backward import backward
+from declarative.cli.latex_page import page
+from declarative.cli.optimality import system_of, tidy
 from declarative.cli.programs import load
 from declarative.cli.terminal import Terminal
 from declarative.diagnostics.catalogue import CATALOGUE
@@ -32,10 +36,15 @@ Cells = tuple[str, ...]
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Explain a file, or a code where there is no such file."""
     target = arguments.target
+    if arguments.output is not None:
+        _refuse_output(target, arguments)
     if re.fullmatch(r"[A-Za-z]\d{1,4}", target) and not Path(target).exists():
         _code(target.upper(), terminal)
         return 0
     sizes = named(arguments.dim, "--dim")
+    if arguments.latex:
+        _latex(load(target, sizes, terminal), arguments.output, terminal)
+        return 0
     _program(load(target, sizes, terminal), sizes, target, terminal)
     return 0
 
@@ -56,6 +65,31 @@ def _code(code: str, terminal: Terminal) -> None:
                 terminal.line(f"    {line}")
 
 
+def _refuse_output(target: str, arguments: Namespace) -> None:
+    if not arguments.latex:
+        raise UsageError("`-o` of `explain` is the file of `--latex`", "add `--latex`")
+    place = Path(arguments.output).resolve()
+    if arguments.output != "-" and place == Path(target).resolve() and place.is_file():
+        raise UsageError(f"the page would overwrite its source `{target}`", "name another file with `-o OUT.tex`")
+
+
+def _latex(program: Program, output: str | None, terminal: Terminal) -> None:
+    """The page, to a file or to stdout."""
+    canonical = canonicalise(program)
+    match = next(m for _, m in recognise(canonical) if isinstance(m, Match))
+    text = page(program, canonical.normal, system_of(_form(canonical, match)), backward(match))
+    if output is None or output == "-":
+        terminal.out.file.write(text)
+        return
+    replace_file(output, text.encode())
+    terminal.line(output)
+
+
+def _form(canonical: Canonical, match: Match) -> NormalForm | QuadraticForm:
+    """What the optimality system is stated of."""
+    return match.form if isinstance(match, DenseQPMatch) else canonical.normal or normalise(canonical.program)
+
+
 def _program(program: Program, sizes: Mapping[str, int], file: str, terminal: Terminal) -> None:
     canonical = canonicalise(program)
     recognition = recognise(canonical)
@@ -65,8 +99,7 @@ def _program(program: Program, sizes: Mapping[str, int], file: str, terminal: Te
     if canonical.normal is not None:
         _section("Normal form", _normal_form(canonical), terminal, ("cyan",))
     _section("Structure", _structures(recognition), terminal, ("", "bold"))
-    form = match.form if isinstance(match, DenseQPMatch) else canonical.normal or normalise(program)
-    system = system_of(form)
+    system = system_of(_form(canonical, match))
     root = program.objective.sense == "solve"
     title = "Equations, F(w; theta) = 0" if root else "KKT system, F(w; theta) = 0"
     rows = equations(system)
@@ -76,6 +109,7 @@ def _program(program: Program, sizes: Mapping[str, int], file: str, terminal: Te
     primal = ", ".join(f"{v.name} {show_shape(v.shape)}" for v in system.variables)
     terminal.line("")
     terminal.rows([("w", primal if root else unknowns(system))], ("cyan",))
+    _section("Jacobian, dF/dw, block by block", jacobian(system, root=root), terminal, ("cyan", "cyan"))
     if isinstance(match, ConeProgramMatch):
         _section("Cone form", list(_cone(program, match, sizes)), terminal, ("cyan",))
     closed = match.closed_form(show) is not None

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from declarative.ir.curvature import Curvature, Monotonicity, Sign
 from declarative.ir.shape import Shape
 
 if TYPE_CHECKING:
     from declarative.ir.expression import Expression
+
+Level = Literal["sum", "product", "function", "atom"]
+"""What an operator may do with LaTeX text: ``a + b`` needs parentheses in a product, ``a b`` under an exponent and
+``f(a)`` too, an atom nowhere."""
 
 
 class AtomError(Exception):
@@ -68,6 +72,11 @@ class Atom(ABC):
     """One sentence, for the reference."""
     formula: str
     """What it computes, in mathematics as plain text, e.g. ``sum_i |x_i|``."""
+    latex: str = ""
+    """How papers write it, as a template for `declarative.ir.latex`: ``#1`` is the first argument where brackets
+    enclose it, ``@1`` where it is an operand, in parentheses if need be, ``#*`` are all arguments. Empty: the name."""
+    latex_level: Level = "function"
+    """How tightly what the template writes holds together."""
     arguments: tuple[str, ...]
     """Names of the arguments, for messages and the reference."""
     optional: int = 0
@@ -110,6 +119,11 @@ class Atom(ABC):
     @abstractmethod
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         """The same in cvxpy, which is handed in as ``cp``."""
+
+    def latex_of(self, *args: Expression) -> str:
+        """The template where it depends on the arguments' shapes."""
+        name = self.name.replace("_", r"\_")
+        return self.latex or rf"\operatorname{{{name}}}(#*)"
 
     def is_psd(self, *args: Expression) -> bool:
         """Whether the value is a positive semidefinite matrix whatever the data."""

@@ -15,7 +15,8 @@ import torch
 import declarative as dl
 from declarative.canonical.normalise import normalise
 from declarative.canonical.quadratic import QuadraticForm
-from declarative.cli.kkt import equations, system_of
+from declarative.cli.kkt import equations
+from declarative.cli.optimality import system_of
 from declarative.compiler import read
 from declarative.structures import STRUCTURES, canonicalise
 
