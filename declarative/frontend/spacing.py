@@ -140,11 +140,21 @@ def _is_spare(lexemes: Sequence[Lexeme], opening: int, closing: int) -> bool:
     before = lexemes[opening - 1] if opening else None
     after = lexemes[closing + 1] if closing + 1 < len(lexemes) else None
     inside = lexemes[opening + 1 : closing]
-    if lexemes[opening].text != "(" or (before is not None and before.ends_operand) or inside[0].is_keyword:
+    if lexemes[opening].text != "(" or not inside or inside[0].is_keyword:
+        return False
+    if before is not None and (before.ends_operand or _is_misused(lexemes, opening - 1)):
         return False
     starts_slot = before is None or before.is_keyword or before.text in (*OPENING, *RELATIONS, ",", ":", "..")
     ends_slot = after is None or after.kind != "sign" or after.text in (*CLOSING, *RELATIONS, ",", "..")
     return (starts_slot and ends_slot) or not _has_operator(inside)
+
+
+def _is_misused(lexemes: Sequence[Lexeme], position: int) -> bool:
+    """Whether a keyword stands where a name belongs, so that parentheses after it are those of a call."""
+    if position == 0 or not lexemes[position].is_keyword or lexemes[position].text == "locally":
+        return False
+    before = lexemes[position - 1]
+    return not (before.ends_operand or before.kind == "string")
 
 
 def _has_operator(lexemes: Sequence[Lexeme]) -> bool:
