@@ -28,7 +28,7 @@ from declarative.canonical.instantiate import Instance, Relation
 from declarative.canonical.parameters import is_affine_use, is_parametric, known_attributes
 from declarative.ir.atom import AtomError
 from declarative.ir.curvature import Curvature
-from declarative.ir.definiteness import is_nsd, is_psd
+from declarative.ir.definiteness import gram, is_nsd, is_psd
 from declarative.ir.expression import Call, Constant, Expression, Index, Let, Parameter, Variable
 from declarative.ir.traverse import walk, without_lets
 
@@ -153,6 +153,25 @@ class _Rewriting:
             return _call("quad_form", self.rewrite(x), P)
         if quadratic:
             return _call("quad_form", self._free(x), self.hoist(P))
+        return self._factored_form(x, without_lets(P))
+
+    def _factored_form(self, x: Expression, P: Expression) -> Expression:
+        """A form outside of the objective as squares: by the factors that P is written with, else by Cholesky's.
+
+        The former serve singular matrices too: ``F' @ F`` of few factors, and its sum with a diagonal.
+        """
+        match P:
+            case Call(atom=atom, args=(a, b)) if atom.name == "add" and is_psd(a) and is_psd(b):
+                return _call("add", self._factored_form(x, a), self._factored_form(x, b))
+            case Call(atom=atom, args=(a, b)) if atom.name == "mul" and not a.shape and is_psd(a):
+                return self._scaled(a, _call("quad_form", x, b), False)
+            case Call(atom=atom, args=(v,)) if atom.name == "diag" and v.rank == 1:
+                return _call("sum", self._scaled(v, _call("square", x), False))
+            case Call(atom=atom, args=(a, b)) if atom.name == "matmul" and (found := gram(a, b)) is not None:
+                outer, inner = found
+                if inner is not None:
+                    return self._factored_form(_call("matmul", outer, x), inner)
+                return _call("sum_squares", self._product(outer, x))
         symmetric = _call("div", _call("add", P, _call("transpose", P)), Constant(2.0))
         factor = _call("transpose", _call("cholesky", symmetric))
         return _call("sum_squares", self._product(factor, x))

@@ -53,16 +53,23 @@ def is_nsd(expression: Expression) -> bool:
 
 def is_gram(a: Expression, b: Expression) -> bool:
     """Whether ``a @ b`` is ``M' @ M``, or a congruence ``M' @ P @ M`` with P positive semidefinite."""
+    return gram(a, b) is not None
+
+
+def gram(a: Expression, b: Expression) -> tuple[Expression, Expression | None] | None:
+    """M and P of ``a @ b`` where that is ``M' @ P @ M``, P None for ``M' @ M``; None where it is neither."""
     if a.rank != 2 or b.rank != 2:
-        return False
+        return None
     a, b = without_lets(a), without_lets(b)
     if _are_transposes(a, b):
-        return True
+        return b, None
     left, right = _factors(a)
     if left is not None and right is not None and _are_transposes(left, b) and is_psd(right):
-        return True
+        return b, right
     left, right = _factors(b)
-    return left is not None and right is not None and _are_transposes(a, right) and is_psd(left)
+    if left is not None and right is not None and _are_transposes(a, right) and is_psd(left):
+        return right, left
+    return None
 
 
 def _are_transposes(a: Expression, b: Expression) -> bool:

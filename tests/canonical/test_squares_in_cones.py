@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from torch import Tensor
 
@@ -47,3 +49,47 @@ def test_a_form_in_a_constraint_reads_the_symmetric_part() -> None:
     torch.testing.assert_close(layer(S + skew, c), by_hand(S), rtol=0, atol=1e-7)
     found = torch.autograd.functional.jacobian(lambda S: layer(S, c), S)
     torch.testing.assert_close(found, torch.autograd.functional.jacobian(by_hand, S), rtol=1e-6, atol=1e-7)
+
+
+FORMS = {
+    "Gram": ("F' @ F", lambda F, d, S: F.T @ F),
+    "Gram of few rows and a diagonal with a zero": ("F' @ F + diag(d)", lambda F, d, S: F.T @ F + np.diag(d)),
+    "congruence": ("F' @ S @ F", lambda F, d, S: F.T @ S @ F),
+    "multiple": ("d[0] * (F' @ F)", lambda F, d, S: d[0] * F.T @ F),
+    "diagonal": ("diag(d) + F' @ (S @ F)", lambda F, d, S: np.diag(d) + F.T @ S @ F),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_singular_forms_by_their_factors(name: str) -> None:
+    """A matrix of fewer factors than variables has no Cholesky factor that could be differentiated."""
+    text, matrix = FORMS[name]
+    source = (
+        "layer form\ndim m, n\nparam F[m, n]\nparam d[n] nonneg\nparam S[m, m] psd\nparam c[n]\nvar x[n]\n"
+        f"minimize sum_squares(x - c)\nsubject to\n  risk: quad_form(x, {text}) <= 0.3\noutput x, dual(risk) as z\n"
+    )
+    layer = dl.compile(dl.parse_program(source, "form.opt"))()
+    generator = np.random.default_rng(8)
+    root = generator.normal(size=(2, 2))
+    values = {
+        "F": generator.normal(size=(2, 4)),
+        "d": np.array([0.7, 0.0, 0.4, 1.1]),
+        "S": root @ root.T + np.eye(2),
+        "c": 2 * generator.normal(size=4),
+    }
+    P = matrix(values["F"], values["d"], values["S"])
+
+    def point(z: float) -> np.ndarray:
+        """Where the Lagrangian is stationary."""
+        return np.linalg.solve(np.eye(4) + z * P, values["c"])
+
+    z = scipy.optimize.brentq(lambda z: point(z) @ P @ point(z) - 0.3, 0, 1e3, xtol=1e-13)
+    leaves = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+    found = layer(**leaves)
+    np.testing.assert_allclose(found.x.detach().numpy(), point(z), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found.z.item(), z, rtol=1e-8)
+    assert torch.autograd.gradcheck(
+        lambda F, d, c: layer(F, d, leaves["S"].detach(), c).x,
+        (leaves["F"], leaves["d"].detach() + 0.1, leaves["c"]),
+        atol=1e-5,
+    )
