@@ -166,7 +166,9 @@ def _solve_sizes(layer: str, specs: tuple[Spec, ...], tensors: Sequence[Tensor],
                 f"{layer}: `{spec.name}` has shape {tuple(tensor.shape)}; expected {spec.shape_text}, "
                 f"at least {spec.rank} dimension{'s' if spec.rank > 1 else ''}"
             )
-    for _ in range(2):
+    known = -1
+    while known < len(sizes):  # a size may await a dimension that a later parameter determines
+        known = len(sizes)
         for spec, tensor in zip(specs, tensors, strict=True):
             for size, found in zip(spec.sizes, tensor.shape[tensor.dim() - spec.rank :], strict=True):
                 solved = solve_for(size, found, sizes)
@@ -177,7 +179,7 @@ def _solve_sizes(layer: str, specs: tuple[Spec, ...], tensors: Sequence[Tensor],
         found_shape = tuple(tensor.shape[tensor.dim() - spec.rank :])
         expected = tuple(evaluate(size, sizes) for size in spec.sizes)
         if found_shape != expected:
-            known = ", ".join(
+            determined = ", ".join(
                 f"{name} = {value}" + (f" from `{source[name]}`" if name in source else "")
                 for name, value in sizes.items()
                 if any(name in size for size in spec.sizes)
@@ -186,7 +188,7 @@ def _solve_sizes(layer: str, specs: tuple[Spec, ...], tensors: Sequence[Tensor],
             raise InputError(
                 f"{layer}: `{spec.name}` has shape {tuple(tensor.shape)}; expected {spec.shape_text}"
                 + (f" = (*batch, {wanted[1:]}" if spec.rank else "")
-                + (f", where {known}" if known else "")
+                + (f", where {determined}" if determined else "")
             )
 
 

@@ -12,6 +12,11 @@ SHAPES = {
     "multiple and one": ("param y[2*n+1]\nvar x[2*n+1]", {"y": (7,)}, 3),
     "sum of two": ("dim m\nparam y[m+n]\nparam z[m]\nvar x[m+n]", {"y": (5,), "z": (3,)}, 2),
     "twice, less another": ("dim m\nparam y[2*n-m]\nparam z[m+1]\nvar x[2*n-m]", {"y": (5,), "z": (4,)}, 4),
+    "chain, the last first": (
+        "dim k, m\nparam y[k+n]\nparam z[m+k]\nparam w[m]\nvar x[k+n]",
+        {"y": (5,), "z": (4,), "w": (1,)},
+        2,
+    ),
     "plain beside a multiple": ("param y[3*n]\nparam z[n]\nvar x[3*n]", {"y": (6,), "z": (2,)}, 2),
 }
 
