@@ -6,12 +6,15 @@ from dataclasses import replace
 
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.codegen import quadratic_program, smooth
-from declarative.codegen.module_plan import Method, Solver, Writer, size_text
+from declarative.codegen.module_plan import Method, Solver, Writer, size_text, stack
+from declarative.ir.expression import Variable
 from declarative.structures.structure import Match
 
 DOC = "The problem that `solution` solves; `solve` and `diagnose` judge it by this, `forward` does without."
 
 POINTS = {
+    ("x",): "PrimalPoint",
+    ("x", "psd"): "SemidefinitePoint",
     ("x", "bounds"): "BoxPoint",
     ("x", "ineq"): "InequalityPoint",
     ("x", "eq"): "EqualityPoint",
@@ -22,7 +25,7 @@ POINTS = {
 """The runtime's point type for each set of fields that closed forms have."""
 
 
-def plan(match: Match, writer: Writer, variable: str) -> Solver:
+def plan(match: Match, writer: Writer, variable: Variable) -> Solver:
     """The solver part of a module whose structure has a closed form."""
     printer = writer.printer()
     closed = match.closed_form(printer)
@@ -43,7 +46,15 @@ def plan(match: Match, writer: Writer, variable: str) -> Solver:
     writer.used |= {problem.kind, *problem.uses}
     data = Method("data", writer.arguments, problem.kind, DOC, writer.body(stating, problem.lines))
     blocks = tuple((name, part, tuple(map(size_text, shape))) for name, part, shape in problem.rows)
-    return Solver((solution, data), kind, {variable: "point.x"}, dict(closed.duals), blocks=blocks)
+    sources, readings = stack("x", [(writer.names[variable.name], variable.shape)], writer)
+    duals = dict(closed.duals)
+    for name, part in duals.items():
+        if part == "psd":  # a matrix of the variable's shape
+            found, more = stack("psd", [("Z", variable.shape)], writer)
+            duals[name], readings = found["Z"], readings + more
+    return Solver(
+        (solution, data), kind, {variable.name: sources[writer.names[variable.name]]}, duals, readings, blocks
+    )
 
 
 def _as_quadratic_program(form: QuadraticForm, writer: Writer, solution: Method, kind: str) -> Solver:

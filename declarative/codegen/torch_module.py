@@ -81,7 +81,7 @@ def _solver(program: Program, match: Match, writer: Writer, sizes: Mapping[str, 
             from declarative.codegen import cone
 
             return cone.plan(cone_form(program, sizes), writer)
-    return closed_form.plan(match, writer, program.variables[0].name)
+    return closed_form.plan(match, writer, program.variables[0])
 
 
 # Attributes

@@ -26,9 +26,20 @@ from declarative.runtime.cone import ConePattern, ConePoint, ConeProgram
 from declarative.runtime.errors import InputError, LayerError, SolveError
 from declarative.runtime.layer import Block, Layer, Solution
 from declarative.runtime.local import local_problem, root_problem
-from declarative.runtime.points import BoundedPoint, BoxPoint, EqualityPoint, InequalityPoint, LocalPoint, RootPoint
+from declarative.runtime.points import (
+    BoundedPoint,
+    BoxPoint,
+    EqualityPoint,
+    InequalityPoint,
+    LocalPoint,
+    PrimalPoint,
+    RootPoint,
+    SemidefinitePoint,
+)
 from declarative.runtime.quadratic import DenseQP, QPPoint
 from declarative.runtime.smooth import LocalProblem, RootProblem
+from declarative.runtime.spectral import semidefinite_parts, shrink_singular_values
+from declarative.runtime.spectral_problems import NuclearNormProximal, SemidefiniteProjection
 from declarative.runtime.status import Status
 from declarative.runtime.thresholds import clip_to_level
 from declarative.runtime.tilting import tilted_softmax
@@ -50,9 +61,13 @@ __all__ = [
     "LayerError",
     "LocalPoint",
     "LocalProblem",
+    "NuclearNormProximal",
+    "PrimalPoint",
     "QPPoint",
     "RootPoint",
     "RootProblem",
+    "SemidefinitePoint",
+    "SemidefiniteProjection",
     "Solution",
     "SolveError",
     "Spec",
@@ -72,6 +87,8 @@ __all__ = [
     "local_problem",
     "matvec",
     "root_problem",
+    "semidefinite_parts",
+    "shrink_singular_values",
     "split",
     "stack",
     "tensor",

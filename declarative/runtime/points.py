@@ -39,6 +39,32 @@ class BoundedPoint(NamedTuple):
         return self.x, self.eq, self.x[..., :0], self.bounds
 
 
+class PrimalPoint(NamedTuple):
+    """A solution alone."""
+
+    x: Tensor
+    """(*batch, n)."""
+
+    @property
+    def kkt(self) -> Point:
+        """The point as the layer's problem takes it."""
+        return tuple(self)
+
+
+class SemidefinitePoint(NamedTuple):
+    """A positive semidefinite matrix, row by row, and the multiplier of its cone."""
+
+    x: Tensor
+    """(*batch, n * n)."""
+    psd: Tensor
+    """(*batch, n * n), positive semidefinite too."""
+
+    @property
+    def kkt(self) -> Point:
+        """The point as the layer's problem takes it, which knows the multiplier by itself."""
+        return (self.x,)
+
+
 class BoxPoint(NamedTuple):
     """A solution under bounds."""
 

@@ -17,7 +17,9 @@ from declarative.structures.equality_qp import EqualityQP
 from declarative.structures.halfspace import Halfspace
 from declarative.structures.l1_ball import L1Ball
 from declarative.structures.l2_ball import L2Ball
+from declarative.structures.semidefinite_projection import SemidefiniteProjection
 from declarative.structures.simplex import SimplexProjection
+from declarative.structures.singular_values import SingularValueShrinkage
 from declarative.structures.smooth import Root, SmoothLocal
 from declarative.structures.soft_threshold import SoftThreshold
 from declarative.structures.softmax import Softmax
@@ -32,6 +34,8 @@ STRUCTURES: tuple[Structure, ...] = (
     CouplingRowStructure(),
     Box(),
     SoftThreshold(),
+    SingularValueShrinkage(),
+    SemidefiniteProjection(),
     L1Ball(),
     L2Ball(),
     EqualityQP(),

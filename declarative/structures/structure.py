@@ -37,9 +37,9 @@ class ClosedForm:
     """The body of ``solution`` in an emitted module.
 
     ``lines`` are torch statements after which the names in ``point`` (the variable, then the duals) hold the solution.
-    ``duals`` maps the program's constraints to torch source in terms of ``point.x``, ``point.eq``, ... (a match that is
-    ``stated_as`` a quadratic program leaves them to it); ``fields`` are the fields of the point in the order of
-    ``point``. ``uses`` names the runtime functions in the text.
+    ``duals`` maps the program's constraints to torch source in terms of ``point.x``, ``point.eq``, ..., or to ``psd``
+    for that part as a matrix (a match that is ``stated_as`` a quadratic program leaves them to it); ``fields`` are the
+    fields of the point in the order of ``point``. ``uses`` names the runtime functions in the text.
     """
 
     doc: str

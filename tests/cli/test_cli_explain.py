@@ -24,7 +24,7 @@ NAMES = {
     "budget_softmax": "budget_softmax",
     "circle": "root",
     "elastic_net": "dense_qp",
-    "low_rank": "",
+    "low_rank": "singular_value_shrinkage",
     "mpc": "dense_qp",
     "nearest_correlation": "cone_program",
     "optnet_qp": "dense_qp",

@@ -52,10 +52,9 @@ def test_quadratic_program_against_cvxpy(run, folder):
 
 
 def test_cone_program_takes_its_sizes_from_the_data(run, folder):
-    words = ["--param", "M=[[3, 0, 0], [0, 1, 0]]", "--param", "tau=2"]
-    arrays, ran = solved(folder, run, "low_rank.opt", *words)
-    np.testing.assert_allclose(arrays["X"], [[1, 0, 0], [0, 0, 0]], atol=1e-7)  # singular values 3, 1 shrink by 2
-    assert "m = 2, n = 3, cone_program" in ran.out
+    arrays, ran = solved(folder, run, "nearest_correlation.opt", "--param", "C=[[2, 0.5], [0.5, 3]]")
+    np.testing.assert_allclose(arrays["X"], [[1, 0.5], [0.5, 1]], atol=1e-7)
+    assert "n = 2, cone_program" in ran.out
 
 
 def test_a_batch_in_chunks_is_the_batch(run, folder):

@@ -237,6 +237,7 @@ CASES = (
         (),
         references.low_rank,
         shared=frozenset({"tau"}),
+        second_order=True,
     ),
     Case(
         "nearest_correlation",

@@ -73,6 +73,10 @@ def costs(generator: Generator, lead: tuple[int, ...]) -> Tensor:
     return torch.cat([uniform(0.0, 0.3, 1)(generator, lead), uniform(0.2, 2.0, 4)(generator, lead)], -1)
 
 
+def symmetric(A: Tensor) -> Tensor:
+    return A + A.mT
+
+
 X = {"x": normal(5, scale=2.0)}
 W = {"w": uniform(0.3, 2.0, 5)}
 HEAD = "param x[n]\n"
@@ -240,10 +244,36 @@ BALLS = {
     ),
 }
 
+SPECTRA = {
+    "nuclear norm": Case(
+        "singular_value_shrinkage",
+        "param M[m, n]\nparam tau nonneg\nvar X[m, n]\nminimize 1/2 * sum_squares(X - M) + tau * norm_nuc(X)",
+        {"M": normal(3, 5), "tau": uniform(0.6, 1.5)},
+    ),
+    "nuclear norm towards a matrix": Case(
+        "singular_value_shrinkage",
+        "param M[n, m]\nparam C[n, m]\nparam rho nonneg\nvar X[n, m]\n"
+        "maximize sum(M * X) - rho * norm_fro(X)^2 - norm_nuc(C - 2 * X)",
+        {"M": normal(5, 3, scale=4.0), "C": normal(5, 3), "rho": uniform(0.6, 1.5)},
+    ),
+    "semidefinite": Case(
+        "semidefinite_projection",
+        "param C[m, m]\nparam rho nonneg\nvar X[m, m] symmetric\nminimize rho * sum_squares(X - C)\n"
+        "subject to\n  cone: 2 * X in psd\noutput X, dual(cone) as Z",
+        {"C": normal(3, 3), "rho": uniform(0.5, 2)},
+    ),
+    "semidefinite by attribute": Case(
+        "semidefinite_projection",
+        "param C[m, m] symmetric\nvar X[m, m] psd\nmaximize sum(C * X) - sum_squares(X) / 2",
+        {"C": lambda generator, lead: symmetric(normal(3, 3)(generator, lead))},
+    ),
+}
+
 CASES = {
     **{f"box, {k}": c for k, c in BOX.items()},
     **SUMS,
     **BUDGETS,
     **{f"shrinkage, {k}": c for k, c in SHRINKAGES.items()},
     **{f"ball, {k}": c for k, c in BALLS.items()},
+    **SPECTRA,
 }
