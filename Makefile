@@ -32,8 +32,9 @@ check: $(VENV)/.dev  ## format, lint, types, architecture
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-docs: $(VENV)/.dev  ## write the pages that come from the registries: atoms, structures, errors
+docs: $(VENV)/.dev  ## write the pages that come from the program: atoms, structures, errors, diagnostics
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/compare_messages.py
 
 clean:  ## remove what the targets made, the environment too
 	@rm -rf $(VENV) build dist *.egg-info examples/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

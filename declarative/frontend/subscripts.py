@@ -25,7 +25,7 @@ def index(base: Expression | None, node: syntax.Subscripted, scope: Scope, indic
         return None
     checked = [s for s in subscripts if s is not None]
     inside = [
-        _in_range(value, size, written, scope, indices)
+        _in_range(value, size, written, base, scope, indices)
         for value, size, written in zip(checked, base.shape, node.subscripts, strict=False)
     ]
     return Index(base, tuple(checked), at=node.span) if all(inside) else None
@@ -55,7 +55,9 @@ def _subscript(
     return None if value is None else At(value)
 
 
-def _in_range(value: Subscript, size: Size, written: syntax.Node, scope: Scope, indices: Indices) -> bool:
+def _in_range(
+    value: Subscript, size: Size, written: syntax.Node, base: Expression, scope: Scope, indices: Indices
+) -> bool:
     """Report a subscript that leaves 0..size-1 for certain, whatever the dimensions are."""
     first, last = (value.index, value.index) if isinstance(value, At) else (value.first, value.last)
     lowest, highest = sizes.extreme(first, indices, upper=False), sizes.extreme(last, indices, upper=True)
@@ -70,6 +72,8 @@ def _in_range(value: Subscript, size: Size, written: syntax.Node, scope: Scope, 
         reach = f"is {highest}" if highest == last else f"reaches {highest}"
         scope.report(
             "E208", f"index out of range: it {reach}, but the last is {size - 1}", written.span,
+            f"{size} is one past the end" if highest == last == size else "",
+            secondary=declarations((base,), scope),
             notes=["indices count from 0, and `a..b` includes both ends"],
         )  # fmt: skip
         return False

@@ -39,8 +39,9 @@ def _cone(constraint: Constraint) -> Iterator[Diagnostic]:
     matrix = constraint.terms[0]
     if matrix.rank != 2 or matrix.shape[0] != matrix.shape[1]:
         yield finding(
-            "E203", f"`in psd` needs a square matrix, but {quote(matrix)} is {show(matrix.shape)}", matrix.span
-        )
+            "E203", f"`in psd` needs a square matrix, but {quote(matrix)} is {show(matrix.shape)}", matrix.span,
+            f"{matrix.shape[0]} is not {matrix.shape[1]}" if matrix.rank == 2 else "this is no matrix",
+        )  # fmt: skip
         return
     parts = list(_parts(without_lets(matrix)))
     for part in parts:
