@@ -24,6 +24,7 @@ from declarative.structures.smooth import Root, SmoothLocal
 from declarative.structures.soft_threshold import SoftThreshold
 from declarative.structures.softmax import Softmax
 from declarative.structures.structure import Canonical, Match, Structure
+from declarative.structures.water_filling import WaterFilling
 
 STRUCTURES: tuple[Structure, ...] = (
     Softmax(),
@@ -34,6 +35,7 @@ STRUCTURES: tuple[Structure, ...] = (
     CouplingRowStructure(),
     Box(),
     SoftThreshold(),
+    WaterFilling(),
     SingularValueShrinkage(),
     SemidefiniteProjection(),
     L1Ball(),

@@ -269,6 +269,22 @@ SPECTRA = {
     ),
 }
 
+WATER = {
+    "water filling": Case(
+        "water_filling",
+        "param floor[n] nonneg\nparam total nonneg\nvar y[n]\nmaximize sum(log(y + floor))\n"
+        "subject to\n  dry: y >= 0\n  power: sum(y) == total",
+        {"floor": uniform(0.2, 2.0, 5), "total": uniform(0.5, 2)},
+        {"total": -1.0},
+    ),
+    "weighted channels": Case(
+        "water_filling",
+        "param g[n] nonneg\nparam w[n] nonneg\nvar y[n] nonneg\nminimize -sum(w * log(1 + g * y))\n"
+        "subject to\n  power: 2 * sum(y) <= 3",
+        {"g": uniform(0.3, 3.0, 5), "w": uniform(0.3, 2.0, 5)},
+    ),
+}
+
 CASES = {
     **{f"box, {k}": c for k, c in BOX.items()},
     **SUMS,
@@ -276,4 +292,5 @@ CASES = {
     **{f"shrinkage, {k}": c for k, c in SHRINKAGES.items()},
     **{f"ball, {k}": c for k, c in BALLS.items()},
     **SPECTRA,
+    **WATER,
 }
