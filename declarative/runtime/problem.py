@@ -90,6 +90,20 @@ class Adjoint(ABC):
         inner of two, since torch.func keeps it on throughout.
         """
 
+    def pull_back(
+        self,
+        problem: Problem,
+        point: Point,
+        cotangents: tuple[Tensor | None, ...],
+        status: Tensor,
+        wanted: Sequence[int],
+    ) -> tuple[Tensor, ...] | None:
+        """First derivatives at once: theta_bar for the ``wanted`` of ``problem.tensors``; None to go the general way.
+
+        ``cotangents`` are those of the point, None where zero. Instances whose ``status`` is not usable give zero.
+        """
+        return None
+
     def residual(self, problem: Problem, point: Point, cotangent: Point, u: Point) -> Tensor:
         """Largest entry of (dF/dw)' u - cotangent per instance, relative to the cotangent; (*batch)."""
         _, pull_back = torch.func.vjp(lambda *w: problem.residual(w), *point)  # type: ignore[misc]
