@@ -18,8 +18,8 @@
 
 namespace DECLARATIVE_ISA {
 
-constexpr double PENALTY = 1e6;
-constexpr double PROXIMAL = 1e-9;
+constexpr double PENALTY = 1e5;
+constexpr double PROXIMAL = 1e-10;
 
 template <class V> struct ActiveSystem {
   typedef MaskOf<V> Mask;

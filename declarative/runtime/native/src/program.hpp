@@ -29,6 +29,10 @@ template <class V> struct Arena {
   }
 };
 
+template <class V> static void clear(V* into, int64_t size) {
+  for (int64_t i = 0; i < size; i++) into[i] = splat<V>(0);
+}
+
 template <class V> struct Program {
   typedef MaskOf<V> Mask;
   int64_t n, p, m;  // as given
@@ -62,33 +66,36 @@ template <class V> struct Program {
   void equilibrate();
 };
 
-// Scatter a vector of each instance into lanes.
+// Where the tensor of each lane's instance begins.
+template <class S, class V> struct Sources {
+  const S* of[Traits<V>::lanes];
+  Sources(declarative::Batched from, int64_t first, int64_t batch) {
+    for (int l = 0; l < Traits<V>::lanes; l++)
+      of[l] = (const S*)from.data + (first + l < batch ? first + l : batch - 1) * from.stride;
+  }
+  V operator[](int64_t element) const {
+    V v;
+    for (int l = 0; l < Traits<V>::lanes; l++) set_lane(v, l, (double)of[l][element]);
+    return v;
+  }
+};
+
+// A vector of each instance into lanes.
 template <class S, class V>
 static void load_vector(V* into, declarative::Batched from, int64_t size, int64_t first, int64_t batch) {
-  constexpr int W = Traits<V>::lanes;
-  if (!from.data) {
-    for (int64_t i = 0; i < size; i++) into[i] = splat<V>(0);
-    return;
-  }
-  double* out = (double*)into;
-  for (int l = 0; l < W; l++) {
-    const S* in = (const S*)from.data + (first + l < batch ? first + l : batch - 1) * from.stride;
-    for (int64_t i = 0; i < size; i++) out[i * W + l] = (double)in[i];
-  }
+  if (!from.data) return clear(into, size);
+  const Sources<S, V> in(from, first, batch);
+  for (int64_t i = 0; i < size; i++) into[i] = in[i];
 }
 
-// Scatter a matrix of each instance into panels of its rows, or of its columns.
+// A matrix of each instance into panels of its rows, or of its columns, with `across` entries per row of panels.
 template <bool TRANSPOSED, class S, class V>
 static void load_matrix(V* into, declarative::Batched from, int64_t rows, int64_t columns, int64_t across, int64_t first,
                         int64_t batch) {
-  constexpr int W = Traits<V>::lanes;
-  double* out = (double*)into;
-  for (int l = 0; l < W; l++) {
-    const S* in = (const S*)from.data + (first + l < batch ? first + l : batch - 1) * from.stride;
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t j = 0; j < columns; j++)
-        out[(TRANSPOSED ? cell<V>(j, i, across) : cell<V>(i, j, across)) * W + l] = (double)in[i * columns + j];
-  }
+  const Sources<S, V> in(from, first, batch);
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < columns; j++)
+      into[TRANSPOSED ? cell<V>(j, i, across) : cell<V>(i, j, across)] = in[i * columns + j];
 }
 
 template <class V> static void symmetrise(V* P, int64_t N) {
@@ -98,10 +105,6 @@ template <class V> static void symmetrise(V* P, int64_t N) {
       V& high = P[cell<V>(j, i, N)];
       low = high = (low + high) * 0.5;
     }
-}
-
-template <class V> static void clear(V* into, int64_t size) {
-  for (int64_t i = 0; i < size; i++) into[i] = splat<V>(0);
 }
 
 template <class V>
@@ -174,7 +177,7 @@ template <class V> static void extents(const V* M, V* of_row, V* of_column, int6
 
 template <class V> void Program<V>::equilibrate() {
   const V zero = splat<V>(0), one = splat<V>(1);
-  for (int round = 0; round < 4; round++) {
+  for (int round = 0; round < 3; round++) {
     clear(by_x, N), clear(by_eq, Q), clear(by_row, m);
     extents(P, by_x, (V*)nullptr, N, N);
     extents(A, by_eq, by_x, Q, N);
