@@ -13,6 +13,7 @@ Reference: Krantz and Parks, The Implicit Function Theorem, 2002; Amos and Kolte
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal
 
 import torch
@@ -71,12 +72,13 @@ class _Solution(torch.autograd.Function):
         problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         solved = solver.solve(problem.with_tensors(tensors))
-        ok = usable(solved.status)
-        if on_failure == "raise" and not bool(ok.all()):
-            raise SolveError(failure_message(solved))
         point = solved.point
-        if on_failure == "nan":
-            point = tuple(torch.where(ok[..., None], p, torch.nan) for p in point)
+        if on_failure != "keep" and bool(solved.status.any()):  # a first look, at little cost
+            ok = usable(solved.status)
+            if on_failure == "raise" and not bool(ok.all()):
+                raise SolveError(failure_message(solved))
+            if on_failure == "nan":
+                point = tuple(torch.where(ok[..., None], p, torch.nan) for p in point)
         return (*point, solved.status, solved.iterations, solved.residual)
 
     @staticmethod
@@ -145,3 +147,7 @@ class _Solution(torch.autograd.Function):
             moved.append(tensor)
         output = _Solution.apply(problem.with_tensors(moved), solver, adjoint, on_failure, *moved)  # type: ignore[no-untyped-call]
         return output, (0,) * len(output)
+
+
+# torch looks the signature up in every call; found on the function, it is not derived anew.
+_Solution.forward.__signature__ = inspect.signature(_Solution.forward)  # type: ignore[attr-defined]

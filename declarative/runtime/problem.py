@@ -45,7 +45,10 @@ class Problem(ABC):
     @property
     def batch_shape(self) -> torch.Size:
         """Leading dimensions of all data, broadcast together."""
-        shapes = [t.shape[: t.dim() - rank] for t, rank in zip(self.tensors, self.core_ranks, strict=True)]
+        shapes = {t.shape[: t.dim() - rank] for t, rank in zip(self.tensors, self.core_ranks, strict=True)}
+        shapes.discard(torch.Size())
+        if len(shapes) <= 1:
+            return torch.Size(*shapes)
         return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from declarative.runtime.adjoints.active_set import ActiveSetAdjoint
 from declarative.runtime.native import library
-from declarative.runtime.native.quadratic import Operands, instances, operands, serves, vectors
+from declarative.runtime.native.quadratic import Operands, data_of, operands, serves, vectors
 from declarative.runtime.problem import Adjoint, Point, Problem
 from declarative.runtime.pullback import pull_back
 from declarative.runtime.quadratic import CORE_RANKS, DenseQP
@@ -49,7 +49,7 @@ class NativeActiveSetAdjoint(Adjoint):
         if not library.serves(given) or any(t.dtype != problem.q.dtype for t in given):
             return None
         data = operands(problem)
-        if not data.count:
+        if not data.instances:
             return None
         at, kept_point = vectors(point)
         bar, kept_bar = vectors(cotangents)
@@ -62,7 +62,7 @@ class NativeActiveSetAdjoint(Adjoint):
         if not bool(trusted.all()):
             lanes = (trusted.flatten() == 0).nonzero()[:, 0]
             self._complete(problem, point, cotangents, lanes, gradients, wanted)
-        return tuple(_summed(gradient, problem, i) for gradient, i in zip(gradients, wanted, strict=True))
+        return tuple(_summed(g, problem.tensors[i].shape) for g, i in zip(gradients, wanted, strict=True))
 
     def _complete(
         self,
@@ -75,43 +75,43 @@ class NativeActiveSetAdjoint(Adjoint):
     ) -> None:
         """Add to the gradients those of the instances at flat indices ``lanes``, by the reference."""
 
+        count = problem.batch_shape.numel()
+
         def chosen(tensor: Tensor) -> Tensor:
-            return tensor.reshape(-1, tensor.shape[-1])[lanes]
+            return tensor.reshape(count, tensor.shape[-1])[lanes]
 
         bar = tuple(chosen(torch.zeros_like(p) if c is None else c) for p, c in zip(point, cotangents, strict=True))
         solved = torch.zeros(lanes.shape, dtype=torch.int8)
-        part = instances(problem, lanes)
+        part = data_of(problem, lanes)
         more = pull_back(problem, self.reference, tuple(part), tuple(chosen(p) for p in point), solved, bar, [*wanted])
-        for gradient, own, i in zip(gradients, more, wanted, strict=True):
-            if gradient.dim() == problem.core_ranks[i]:
-                gradient += own.sum(0)
+        for gradient, own in zip(gradients, more, strict=True):
+            core = own.shape[1:]
+            if gradient.numel() == core.numel():
+                gradient += own.sum(0).reshape(gradient.shape)
             else:
-                gradient[lanes] += own
+                gradient.view(-1, *core)[lanes] += own
 
 
 def _room(data: Operands, problem: DenseQP, wanted: Sequence[int]) -> tuple[list[Tensor], list[int]]:
-    """Room for the wanted gradients, one per instance (B, *core) or one for all (*core), and its pointers."""
-    present = [name for name in CORE_RANKS if getattr(problem, name) is not None]
-    rooms: dict[str, Tensor] = {}
-    for i in wanted:
-        tensor, rank = problem.tensors[i], problem.core_ranks[i]
-        core = tensor.shape[tensor.dim() - rank :]
-        alone = tensor.shape[: tensor.dim() - rank].numel() == 1
-        rooms[present[i]] = tensor.new_empty(core if alone else (data.count, *core))
+    """Room for the wanted gradients, one per instance (*batch, *core) or one for all (*core), and its pointers."""
+    rooms: list[Tensor] = []
     fields: list[int] = []
+    number = -1
     for name, rank in CORE_RANKS.items():
-        room = rooms.get(name)
-        if room is None or not room.numel():
+        tensor: Tensor | None = getattr(problem, name)
+        number += tensor is not None
+        if tensor is None or number not in wanted:
             fields += (0, 0)
-        else:
-            fields += (room.data_ptr(), 0 if room.dim() == rank else room.stride(0))
-    return list(rooms.values()), fields
+            continue
+        shape = tensor.shape
+        own, core = shape[: len(shape) - rank], shape[-rank:]
+        alone = own.numel() == 1
+        room = tensor.new_empty(shape if alone or own == data.batch else (*data.batch, *core))
+        rooms.append(room)
+        fields += (room.data_ptr() if room.numel() else 0, 0 if alone else core.numel())
+    return rooms, fields
 
 
-def _summed(gradient: Tensor, problem: DenseQP, i: int) -> Tensor:
+def _summed(gradient: Tensor, shape: torch.Size) -> Tensor:
     """The gradient in the shape of its parameter, summed over the batch dimensions that this one lacks."""
-    tensor, rank = problem.tensors[i], problem.core_ranks[i]
-    if gradient.numel() == tensor.numel():
-        return gradient.reshape(tensor.shape)
-    core = tensor.shape[tensor.dim() - rank :]
-    return gradient.reshape(*problem.batch_shape, *core).sum_to_size(tensor.shape)
+    return gradient if gradient.shape == shape else gradient.sum_to_size(shape)

@@ -52,20 +52,15 @@ def limit_instructions(level: int) -> None:
 
 def serves(tensors: Sequence[Tensor]) -> bool:
     """Whether the library may be called on these tensors: real data in float32 or float64, in the CPU's memory."""
-    first = tensors[0]
-    if first.dtype not in (torch.float64, torch.float32) or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or tensors[0].dtype not in (torch.float64, torch.float32):
         return False
-    if any(t.device.type != "cpu" or type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
-        return False
-    functorch = torch._C._functorch
-    return library() is not None and not any(functorch.is_functorch_wrapped_tensor(t) for t in tensors)
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.is_cpu and not wrapped(t) for t in tensors)
+    return plain and library() is not None
 
 
 def call(name: str, fields: Sequence[int]) -> None:
-    """Call ``declarative_<name>`` with one structure; raises MemoryError where it ran out of memory."""
-    loaded = library()
-    if loaded is None:
-        raise RuntimeError("the compiled kernels are not installed")
+    """Call ``declarative_<name>`` of a library that is there; raises MemoryError where it ran out of memory."""
     array = (ctypes.c_int64 * len(fields))(*fields)
-    if getattr(loaded, f"declarative_{name}")(array):
+    if getattr(library(), f"declarative_{name}")(array):
         raise MemoryError(f"the compiled kernel `{name}` ran out of memory")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,14 +14,13 @@ LARGEST = 1500
 """Variables and rows together beyond which a blocked factorisation of the platform's LAPACK serves better."""
 
 
-@dataclass(frozen=True)
-class Operands:
+class Operands(NamedTuple):
     """``fields``: the structure ``Quadratic``; ``kept``: the tensors that its pointers point into, or None."""
 
     fields: list[int]
     kept: list[Tensor | None]
     batch: torch.Size
-    count: int
+    instances: int
 
 
 def serves(problem: DenseQP) -> bool:
@@ -35,7 +34,7 @@ def operands(problem: DenseQP) -> Operands:
     """The problem's data in the kernels' layout, copied only where it is strided or partly shared."""
     batch = problem.batch_shape
     count = batch.numel()
-    fields = [int(problem.q.dtype == torch.float32), count, problem.n, problem.p, problem.m]
+    fields = [problem.q.dtype == torch.float32, count, problem.n, problem.p, problem.m]
     kept: list[Tensor | None] = []
     for name, rank in CORE_RANKS.items():
         tensor: Tensor | None = getattr(problem, name)
@@ -43,13 +42,15 @@ def operands(problem: DenseQP) -> Operands:
             kept.append(None)
             fields += (0, 0)
             continue
-        own = tensor.shape[: tensor.dim() - rank]
-        whole = own.numel()
-        if whole != 1 and own != batch:
-            tensor, whole = tensor.expand(*batch, *tensor.shape[tensor.dim() - rank :]), count
+        shape = tensor.shape
+        own, stride = shape[: len(shape) - rank], shape[-rank:].numel()
+        if own.numel() == 1:
+            stride = 0
+        elif own != batch:
+            tensor = tensor.expand(*batch, *shape[len(shape) - rank :])
         tensor = tensor.contiguous()
         kept.append(tensor)
-        fields += (tensor.data_ptr(), tensor.numel() // whole if whole != 1 else 0)
+        fields += (tensor.data_ptr(), stride)
     return Operands(fields, kept, batch, count)
 
 
@@ -62,7 +63,7 @@ def vectors(parts: tuple[Tensor | None, ...]) -> tuple[list[int], list[Tensor | 
     return fields, kept
 
 
-def instances(problem: DenseQP, lanes: Tensor) -> list[Tensor]:
+def data_of(problem: DenseQP, lanes: Tensor) -> list[Tensor]:
     """The data of the instances at flat indices ``lanes``; (len(lanes), *core) each."""
     batch = problem.batch_shape
     taken = []

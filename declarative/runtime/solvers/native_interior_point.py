@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.native import library
-from declarative.runtime.native.quadratic import instances, operands, serves, vectors
+from declarative.runtime.native.quadratic import data_of, operands, serves, vectors
 from declarative.runtime.problem import Point, Problem, Solved, Solver
 from declarative.runtime.quadratic import DenseQP
 from declarative.runtime.solvers.interior_point import InteriorPoint
@@ -38,13 +38,13 @@ class NativeInteriorPoint(Solver):
         if not serves(problem):
             return reference.solve(problem)
         data = operands(problem)
-        q, batch, count = problem.q, data.batch, data.count
+        q, batch = problem.q, data.batch
         sizes = (problem.n, problem.p, problem.m, problem.n)
         point = tuple(q.new_empty((*batch, size)) for size in sizes)
         status = torch.empty(batch, dtype=torch.int8)
         iterations = torch.empty(batch, dtype=torch.int32)
         residual = q.new_empty(batch)
-        if count:
+        if data.instances:
             outputs = [status.data_ptr(), 1, iterations.data_ptr(), 1, residual.data_ptr(), 1]
             settings = [torch.get_num_threads(), self.max_iterations]
             library.call("solve", [*data.fields, *settings, *vectors(point)[0], *outputs])
@@ -58,7 +58,7 @@ class NativeInteriorPoint(Solver):
 def _completed(solved: Solved, problem: DenseQP, left: Tensor, reference: Solver) -> Solved:
     """The solution with the instances where ``left`` (B,) is not zero from another solver."""
     lanes, batch = left.nonzero()[:, 0], problem.batch_shape
-    again = reference.solve(problem.with_tensors(instances(problem, lanes)))
+    again = reference.solve(problem.with_tensors(data_of(problem, lanes)))
 
     def put(into: Tensor, tensor: Tensor) -> Tensor:
         core = into.shape[len(batch) :]
