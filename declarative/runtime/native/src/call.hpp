@@ -40,14 +40,16 @@ struct AdjointCall {
   Batched trusted;     // int8, out: zero where the system was not solved to working accuracy, and nothing delivered
 };
 
-// y = max(v - t, 0) with sum(y) = total, row by row; v and y (count, size), contiguous; threshold t and total (count).
+// Row by row, y = max(v - t, 0) with sum(y) = total, and rest = min(v - t, 0); v, y, rest (count, size), contiguous;
+// threshold t (count); total (count), or one number for all rows.
 struct SimplexCall {
   int64_t single, threads, count, size;
-  void *v, *total, *y, *threshold;
+  void *v, *y, *rest, *threshold;
+  Batched total;
 };
 
-// Its pullback. With the support S = {v >= t} and a = (sum of y_bar over S - t_bar) / |S|:
-// v_bar = y_bar - a on S and zero elsewhere, total_bar = a.
+// The pullback of y and t. With the support S = {v >= t} and a = (sum of y_bar over S - t_bar) / |S|:
+// v_bar = y_bar - a on S and zero elsewhere, total_bar = a. A null t_bar is zero.
 struct SimplexPullback {
   int64_t single, threads, count, size;
   void *v, *threshold, *y_bar, *t_bar, *v_bar, *total_bar;

@@ -68,28 +68,33 @@ template <class S> static inline S largest(const S* v, int64_t size) {
   return most + poison;
 }
 
+// The threshold of one row; NaN where the row is not finite or the total is negative.
+template <class S> static inline S threshold_of(const S* v, int64_t size, double total) {
+  if (!(total >= 0)) return (S)__builtin_nan("");
+  const S most = largest(v, size);
+  S t = most - (S)total;
+  double before = 0;
+  while (t == t) {
+    const Sums<S> sums = sum_above(v, v, t, size);
+    if (sums.count == before || sums.count == 0) break;
+    before = sums.count;
+    const S next = (S)((sums.total - total) / sums.count);
+    t = next > most ? most : next;
+  }
+  return t;
+}
+
 template <class S> static void project_rows(const declarative::SimplexCall& call, int64_t first, int64_t last) {
   for (int64_t row = first; row < last; row++) {
     const S* v = (const S*)call.v + row * call.size;
-    S* y = (S*)call.y + row * call.size;
-    const double total = (double)((const S*)call.total)[row];
-    S t = (S)__builtin_nan("");
-    if (total >= 0) {
-      const S most = largest(v, call.size);
-      t = most - (S)total;
-      double before = 0;
-      while (t == t) {  // NaN ends at once
-        const Sums<S> sums = sum_above(v, v, t, call.size);
-        if (sums.count == before || sums.count == 0) break;
-        before = sums.count;
-        const S next = (S)((sums.total - total) / sums.count);
-        t = next > most ? most : next;
-      }
-    }
+    S* __restrict y = (S*)call.y + row * call.size;
+    S* __restrict rest = (S*)call.rest + row * call.size;
+    const S t = threshold_of(v, call.size, (double)((const S*)call.total.data)[row * call.total.stride]);
     ((S*)call.threshold)[row] = t;
     for (int64_t i = 0; i < call.size; i++) {
       const S excess = v[i] - t;
       y[i] = excess <= 0 ? 0 : excess;
+      rest[i] = excess > 0 ? 0 : excess;
     }
   }
 }
@@ -98,10 +103,11 @@ template <class S> static void pull_back_rows(const declarative::SimplexPullback
   for (int64_t row = first; row < last; row++) {
     const S* v = (const S*)call.v + row * call.size;
     const S* y_bar = (const S*)call.y_bar + row * call.size;
-    S* v_bar = (S*)call.v_bar + row * call.size;
+    S* __restrict v_bar = (S*)call.v_bar + row * call.size;
     const S t = ((const S*)call.threshold)[row];
     const Sums<S> sums = sum_above(v, y_bar, t, call.size);
-    const S mean = (S)((sums.total - (double)((const S*)call.t_bar)[row]) / (sums.count > 0 ? sums.count : 1));
+    const double shift = call.t_bar ? (double)((const S*)call.t_bar)[row] : 0;
+    const S mean = (S)((sums.total - shift) / (sums.count > 0 ? sums.count : 1));
     ((S*)call.total_bar)[row] = mean;
     for (int64_t i = 0; i < call.size; i++) v_bar[i] = v[i] >= t ? y_bar[i] - mean : 0;
   }
