@@ -90,7 +90,7 @@ class _Compiled(torch.autograd.Function):
         if not given:
             return None, None
         if simple and library.serves(given):
-            return _pulled_back(v, total, t, y_bar, t_bar)
+            return _pulled_back(v, total, t, given[0], t_bar)
         return _pulled_back_by_torch(v, total, t, y_bar, t_bar, rest_bar)
 
 

@@ -1,4 +1,4 @@
-"""`project_on_simplex` by the compiled kernel, against the sorted threshold, the variational inequality and differences."""
+"""`project_on_simplex` by the compiled kernel, against bisection, closed values and differences."""
 
 from __future__ import annotations
 
