@@ -57,3 +57,13 @@ def __dir__() -> list[str]:
     from declarative import builder
 
     return sorted([*HOMES, *builder.__all__])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext declarative``: the cell magic ``%%opt`` and views of layers; see `declarative.notebook`."""
+    import_module("declarative.notebook").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext declarative``."""
+    import_module("declarative.notebook").unload(shell)

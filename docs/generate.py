@@ -1,7 +1,7 @@
 """Writes the pages that list what the registries hold: ``python docs/generate.py``.
 
-``atoms.md``, ``structures.md`` and ``errors.md`` come from `ATOMS`, `STRUCTURES` and `CATALOGUE`; a test keeps them up
-to date.
+``atoms.md``, ``structures.md`` and ``errors.md`` come from `ATOMS`, `STRUCTURES` and `CATALOGUE`, and so does the table
+of structures in the README; a test keeps them up to date.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from declarative.structures import STRUCTURES
 
 DOCS = Path(__file__).parent
 WRITTEN = "<!-- Written by docs/generate.py. Edit what it reads, not this file. -->"
+
+BEGIN, END = "<!-- structures: written by docs/generate.py -->", "<!-- end of structures -->"
 
 OPERATOR_FORMS = {
     "add": "x + y",
@@ -161,7 +163,15 @@ def _cell(text: str) -> str:
     return " ".join(text.split())
 
 
-PAGES = {"atoms.md": atoms, "structures.md": structures, "errors.md": errors}
+def readme() -> str:
+    """The README with its table of structures renewed."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    table = _table(("structure", "what it is"), [(f"`{s.name}`", _cell(s.doc)) for s in STRUCTURES])
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
+PAGES = {"../README.md": readme, "atoms.md": atoms, "structures.md": structures, "errors.md": errors}
 """File name to the function that writes it."""
 
 
@@ -171,7 +181,7 @@ def main() -> int:
         path, text = DOCS / name, page()
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-            print(f"docs/{name}")
+            print(path.resolve().relative_to(DOCS.parent.resolve()))
     return 0
 
 

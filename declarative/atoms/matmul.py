@@ -1,22 +1,27 @@
 """``A @ B``: matrix product, matrix times vector, inner product of two vectors.
 
 Affine where one factor is constant. ``x @ x`` and ``x @ P @ x`` with P positive (negative) semidefinite are the convex
-(concave) quadratics ``sum_squares(x)`` and ``quad_form(x, P)``.
+(concave) quadratics ``sum_squares(x)`` and ``quad_form(x, P)``. A constant scalar in front of the first or of the last
+factor, as in ``1/2 * x @ P @ x``, which is read as ``(1/2 * x) @ P @ x``, belongs to the whole.
 """
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from declarative.atoms.constants import same
+from declarative.atoms.div import DIV
+from declarative.atoms.mul import MUL
 from declarative.atoms.quad_form import QUAD_FORM
 from declarative.atoms.shapes import KINDS, quoted
 from declarative.atoms.sum_squares import SUM_SQUARES
 from declarative.ir.atom import Atom, AtomError, Operand
 from declarative.ir.curvature import Curvature, Monotonicity, Sign
 from declarative.ir.definiteness import is_gram, is_nsd, is_psd
-from declarative.ir.expression import Call, Expression, Let
+from declarative.ir.expression import Call, Constant, Expression, Let
 from declarative.ir.shape import Shape, show
+
+ONE = Constant(1.0)
 
 
 @final
@@ -66,12 +71,11 @@ class MatMul(Atom):
 
     def sign(self, *args: Expression) -> Sign:
         a, b = args
-        if a.rank == b.rank == 1:
-            match quadratic_form(a, b):
-                case (_, None):
-                    return Sign.NONNEG
-                case (_, P) if P is not None:
-                    return Sign.NONNEG if is_psd(P) else Sign.NONPOS if is_nsd(P) else a.sign * b.sign
+        match quadratic_form(a, b):
+            case Quadratic(factor, _, None):
+                return factor.sign
+            case Quadratic(factor, _, P) if P is not None and (is_psd(P) or is_nsd(P)):
+                return factor.sign if is_psd(P) else -factor.sign
         return a.sign * b.sign
 
     def intrinsic(self, *args: Expression) -> Curvature:
@@ -79,10 +83,10 @@ class MatMul(Atom):
         if a.is_constant or b.is_constant:
             return Curvature.AFFINE
         match quadratic_form(a, b):
-            case (_, None):
-                return Curvature.CONVEX
-            case (x, P) if P is not None and x.curvature.is_affine:
-                return Curvature.CONVEX if is_psd(P) else Curvature.CONCAVE if is_nsd(P) else Curvature.UNKNOWN
+            case Quadratic(factor, _, None):
+                return _bent(factor)
+            case Quadratic(factor, x, P) if P is not None and x.curvature.is_affine:
+                return _bent(factor) if is_psd(P) else -_bent(factor) if is_nsd(P) else Curvature.UNKNOWN
         return Curvature.UNKNOWN
 
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
@@ -112,31 +116,75 @@ class MatMul(Atom):
         a, b = args
         if a.is_constant or b.is_constant:
             return None
-        match quadratic_form(a, b):
-            case (x, None):
-                return Call(SUM_SQUARES, (x,))
-            case (x, P) if P is not None:
-                return Call(QUAD_FORM, (x, P))
-        return None
+        found = quadratic_form(a, b)
+        if found is None:
+            return None
+        factor, x, P = found
+        square = Call(SUM_SQUARES, (x,)) if P is None else Call(QUAD_FORM, (x, P))
+        return square if factor == ONE else Call(MUL, (factor, square))
 
 
-def quadratic_form(a: Expression, b: Expression) -> tuple[Expression, Expression | None] | None:
-    """x and P if ``a @ b`` is ``x @ P @ x`` with constant P; P is None for ``x @ x``; None if it is neither."""
+class Quadratic(NamedTuple):
+    """``factor * x @ P @ x`` with a constant scalar factor and a constant P; P is None for ``factor * x @ x``."""
+
+    factor: Expression
+    x: Expression
+    P: Expression | None
+
+
+def quadratic_form(a: Expression, b: Expression) -> Quadratic | None:
+    """The quadratic form that ``a @ b`` of two vectors is; None if it is none."""
     if a.rank != 1 or b.rank != 1:
         return None
+    (factor_a, a), (factor_b, b) = _scaled(a), _scaled(b)
+    factor = _times(factor_a, factor_b)
     if same(a, b):
-        return a, None
-    match _opened(a):
-        case Call(atom=atom, args=(x, P)) if atom.name == "matmul" and P.rank == 2 and P.is_constant and same(x, b):
-            return b, P
-        case Call(atom=atom, args=(P, x)) if atom.name == "matmul" and P.rank == 2 and P.is_constant and same(x, b):
-            return b, P
-    match _opened(b):
-        case Call(atom=atom, args=(P, x)) if atom.name == "matmul" and P.rank == 2 and P.is_constant and same(x, a):
-            return a, P
-        case Call(atom=atom, args=(x, P)) if atom.name == "matmul" and P.rank == 2 and P.is_constant and same(x, a):
-            return a, P
+        return Quadratic(factor, a, None)
+    for x, other in ((b, _opened(a)), (a, _opened(b))):
+        if not isinstance(other, Call) or other.atom.name != "matmul":
+            continue
+        for P, y in (other.args, other.args[::-1]):
+            if P.rank == 2 and P.is_constant and same(x, y):
+                return Quadratic(factor, x, P)
     return None
+
+
+def _scaled(e: Expression) -> tuple[Expression, Expression]:
+    """A vector as a constant scalar and the vector without it, which is looked for inside of products by a matrix."""
+    if isinstance(e, Let):
+        factor, inner = _scaled(e.body)
+        return (ONE, e) if factor == ONE else (factor, inner)
+    if not isinstance(e, Call):
+        return ONE, e
+    name, (first, *rest) = e.atom.name, e.args
+    if name == "neg":
+        factor, inner = _scaled(first)
+        return _times(Constant(-1.0), factor), inner
+    if name == "div" and not rest[0].shape and rest[0].is_constant:
+        factor, inner = _scaled(first)
+        return Call(DIV, (factor, rest[0])), inner
+    if name == "mul":
+        for c, x in (e.args, e.args[::-1]):
+            if x.shape and not c.shape and c.is_constant:
+                factor, inner = _scaled(x)
+                return _times(c, factor), inner
+    if name == "matmul":
+        for position, x in enumerate(e.args):
+            factor, inner = _scaled(x) if x.rank == 1 else (ONE, x)
+            if factor != ONE:
+                return factor, Call(MATMUL, (inner, e.args[1]) if position == 0 else (e.args[0], inner))
+    return ONE, e
+
+
+def _times(a: Expression, b: Expression) -> Expression:
+    return b if a == ONE else a if b == ONE else Call(MUL, (a, b))
+
+
+def _bent(factor: Expression) -> Curvature:
+    """The curvature of a convex function times a factor."""
+    if factor.sign.is_nonneg:
+        return Curvature.CONVEX
+    return Curvature.CONCAVE if factor.sign.is_nonpos else Curvature.UNKNOWN
 
 
 def _opened(expression: Expression) -> Expression:

@@ -152,7 +152,8 @@ def _constraint(translate: Callable[[Expression], Any], relation: Relation) -> A
     if relation.right is None:
         return left >> 0
     right = translate(relation.right)
-    return left == right if relation.kind == "equal" else left <= right
+    # A number on the left of `==` would hand the comparison to the right, and its dual would change sign.
+    return left - right == 0 if relation.kind == "equal" else left <= right
 
 
 def _key(subscript: At | Range) -> int | slice:

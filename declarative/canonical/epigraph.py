@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import reduce
 
-from declarative.canonical.algebra import call, is_call, strip, terms, times
+from declarative.canonical.algebra import Terms, call, is_call, strip, terms, times
 from declarative.canonical.mismatch import DeclinedError
 from declarative.canonical.normalise import Affine, NormalConstraint, NormalForm, Other, Term, split
 from declarative.ir.curvature import Curvature
@@ -49,7 +49,7 @@ class Lowering:
             raise DeclinedError("a semidefinite constraint is not linear", constraint.span)
         if e.curvature.is_affine:
             return [(constraint, e.shape)]
-        direct = _one_maximum(e)
+        direct = one_maximum(e)
         if direct is not None:
             pieces = [replace(constraint, expression=self.affine(p, constraint.ranges)) for p in direct]
             return [(piece, e.shape) for piece in pieces]
@@ -109,9 +109,9 @@ class Lowering:
         return Index(variable, tuple(At(Size.of(r.name) - r.first) for r in ranges))
 
 
-def _one_maximum(e: Expression) -> tuple[Expression, ...] | None:
+def one_maximum(e: Expression) -> tuple[Expression, ...] | None:
     """The pieces of ``c * f(x) + affine`` with f a maximum of affine pieces and c > 0; None for anything else."""
-    collected = terms(e)
+    collected = _summands(e)
     curved = [(t, f) for t, f in collected.items() if not t.curvature.is_affine]
     if len(curved) != 1:
         return None
@@ -126,6 +126,16 @@ def _one_maximum(e: Expression) -> tuple[Expression, ...] | None:
         return None
     rest = [(t, f) for t, f in collected.items() if t.curvature.is_affine]
     return tuple(_scaled_sum([(p if weight is None else call("mul", weight, p), factor), *rest]) for p in pieces)
+
+
+def _summands(e: Expression) -> Terms:
+    """The terms of a sum in which scalars may meet vectors."""
+    if isinstance(e, Call) and is_call(e, "add") and e.args[0].shape != e.args[1].shape:
+        collected = dict(_summands(strip(e.args[0])))
+        for term, factor in _summands(strip(e.args[1])).items():
+            collected[term] = collected.get(term, 0.0) + factor
+        return collected
+    return terms(e)
 
 
 def _scaled_sum(parts: list[tuple[Expression, float]]) -> Expression:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from declarative.canonical.algebra import ONE, ZERO, call, difference, minus, number, over, times
+from declarative.canonical.algebra import ONE, ZERO, call, difference, minus, number, over, terms, times
 from declarative.diagnostics.span import Span
 from declarative.ir.expression import Call, Constant, Expression, IndexRange, Sum, Variable
-from declarative.ir.matrices import Identity
+from declarative.ir.matrices import Full, Identity
 from declarative.ir.program import Constraint, Program
 from declarative.ir.traverse import without_lets
 
@@ -96,7 +96,9 @@ def normalise(program: Program) -> NormalForm:
     for position, constraint in enumerate(program.constraints):
         constraints += _against_zero(program.constraint_name(position), constraint)
     for variable in program.variables:
-        constraints += _of_attributes(variable)
+        constraints += [
+            c for c in _of_attributes(variable) if not any(_says_the_same(c, other) for other in constraints)
+        ]
     return NormalForm(program, sense, found, tuple(constraints))
 
 
@@ -120,8 +122,10 @@ def split(weight: Expression, e: Expression, ranges: tuple[IndexRange, ...]) -> 
             return split(times(weight, args[1]), args[0], ranges)
         case "div" if args[1].is_constant and args[1].rank == 0:
             return split(over(weight, args[1]), args[0], ranges)
-        case "mean" | "matmul" | "mul" if (expanded := e.atom.expand(*args)) is not None:
+        case "mean" | "matmul" | "mul" | "norm1" if (expanded := e.atom.expand(*args)) is not None:
             return split(weight, expanded, ranges)
+        case "matmul" if e.rank == 0 and args[0].rank == 1 and (args[0].is_constant or args[1].is_constant):
+            return split(weight, call("sum", call("mul", *args)), ranges)
         case "sum":
             return _sum(weight, e, ranges)
     square = squared(e)
@@ -140,8 +144,9 @@ def _sum(weight: Expression, e: Call, ranges: tuple[IndexRange, ...]) -> list[Te
         return split(weight, inner, ranges)
     if isinstance(inner, Call):
         name, args = inner.atom.name, inner.args
-        if name == "add" and args[0].shape == args[1].shape:
-            return split(weight, call("sum", args[0]), ranges) + split(weight, call("sum", args[1]), ranges)
+        if name == "add":
+            left, right = (a if a.rank else call("mul", a, Full(1.0, inner.shape)) for a in args)
+            return split(weight, call("sum", left), ranges) + split(weight, call("sum", right), ranges)
         if name == "neg":
             return split(minus(weight), call("sum", args[0]), ranges)
         if name == "mul":
@@ -154,7 +159,30 @@ def _sum(weight: Expression, e: Call, ranges: tuple[IndexRange, ...]) -> list[Te
             return [Squares(weight, args[0], None, ranges, e.span)]
         if name == "mul" and args[0] == args[1] and args[0].curvature.is_affine:
             return [Squares(weight, args[0], None, ranges, e.span)]
+        if name == "mul":
+            for factor, rest in (args, args[::-1]):
+                if factor.is_constant and factor.shape == rest.shape:
+                    return _weighted_sum(weight, factor, rest, ranges, e.span)
     return [Other(weight, e, ranges, e.span)]
+
+
+def _weighted_sum(
+    weight: Expression, factor: Expression, e: Expression, ranges: tuple[IndexRange, ...], span: Span | None
+) -> list[Term]:
+    """``sum(factor * e)`` with a factor per entry: split where e is a sum, a diagonal metric where e is a square."""
+    if isinstance(e, Call):
+        name, args = e.atom.name, e.args
+        if name == "add" and args[0].shape == args[1].shape:
+            return [t for a in args for t in split(weight, call("sum", call("mul", factor, a)), ranges)]
+        if name == "neg":
+            return split(minus(weight), call("sum", call("mul", factor, args[0])), ranges)
+        if name == "mul" and (scalar := next((a for a in args if a.is_constant and not a.rank), None)) is not None:
+            rest = args[1] if args[0] is scalar else args[0]
+            return split(times(weight, scalar), call("sum", call("mul", factor, rest)), ranges)
+        is_square = name == "square" or (name == "power" and number(args[1]) == 2.0)
+        if is_square and args[0].curvature.is_affine and e.rank == 1:
+            return [Squares(weight, args[0], call("diag", factor), ranges, span)]
+    return [Other(weight, call("sum", call("mul", factor, e)), ranges, span)]
 
 
 def squared(e: Call) -> tuple[Expression, Expression, Expression | None] | None:
@@ -208,6 +236,17 @@ def _minus(left: Expression, right: Expression) -> Expression:
     if left == ZERO:
         return minus(right)
     return difference(left, right) if left.shape == right.shape else call("add", left, minus(right))
+
+
+def _says_the_same(one: NormalConstraint, other: NormalConstraint) -> bool:
+    """Whether two constraints without indices are the same up to a positive number in front."""
+    if one.relation != other.relation or one.ranges or other.ranges or one.expression.shape != other.expression.shape:
+        return False
+    mine, theirs = terms(one.expression), terms(other.expression)
+    if mine.keys() != theirs.keys():
+        return False
+    ratios = {theirs[term] / mine[term] for term in mine}
+    return len(ratios) == 1 and ratios.pop() > 0
 
 
 def _of_attributes(variable: Variable) -> list[NormalConstraint]:

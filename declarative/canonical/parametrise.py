@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from declarative.atoms import ATOMS
+from declarative.atoms.constants import number
 from declarative.canonical.instantiate import Instance, Relation
 from declarative.canonical.parameters import is_affine_use, is_parametric, known_attributes
 from declarative.ir.atom import AtomError
@@ -127,7 +128,7 @@ class _Rewriting:
                 return self._quadratic_form(x, P, quadratic)
             case "quad_over_lin", (x, y) if not y.is_constant:
                 return _call("quad_over_lin", self.rewrite(x), self._free(y))
-        expanded = _expanded_product(call)
+        expanded = _in_squares(call)
         return self._plain(call, quadratic) if expanded is None else self.rewrite(expanded, quadratic=quadratic)
 
     def _plain(self, call: Call, quadratic: bool) -> Call:
@@ -142,14 +143,18 @@ class _Rewriting:
         return _call("matmul", self._free(a) if is_parametric(b) else self.rewrite(a), self.hoist(b))
 
     def _quadratic_form(self, x: Expression, P: Expression, quadratic: bool) -> Expression:
-        """In the objective P enters as it is, singular or not; elsewhere by its Cholesky factor, as a norm."""
+        """In the objective P enters as it is, singular or not; elsewhere by its Cholesky factor, as a norm.
+
+        Of P only the symmetric part counts, in both places.
+        """
         if is_nsd(P) and not is_psd(P):
             return _call("neg", self._quadratic_form(x, _call("neg", P), quadratic))
         if not is_parametric(P):
             return _call("quad_form", self.rewrite(x), P)
         if quadratic:
             return _call("quad_form", self._free(x), self.hoist(P))
-        factor = _call("transpose", _call("cholesky", P))
+        symmetric = _call("div", _call("add", P, _call("transpose", P)), Constant(2.0))
+        factor = _call("transpose", _call("cholesky", symmetric))
         return _call("sum_squares", self._product(factor, x))
 
     def _scaled(self, factor: Expression, scaled: Expression, quadratic: bool) -> Expression:
@@ -179,7 +184,7 @@ class _Rewriting:
                 return self._product(a, _call("mul", factor, b))
             case Call(atom=atom, args=(x, P)) if atom.name == "quad_form" and quadratic and is_parametric(P):
                 return self._quadratic_form(x, _call("mul", factor, P), quadratic)
-        expanded = _expanded_product(scaled)
+        expanded = _in_squares(scaled)
         if expanded is not None:
             return self._scaled(factor, expanded, quadratic)
         return _call("mul", self.hoist(factor), self._free(scaled, quadratic))
@@ -260,8 +265,22 @@ def _stand_in(argument: Expression) -> Variable:
     return Variable("", argument.shape)
 
 
-def _expanded_product(expression: Expression) -> Expression | None:
-    """``sum_squares`` or ``quad_form`` for products that mean them, ``sum_squares(x) / y`` for ``quad_over_lin``."""
-    if isinstance(expression, Call) and expression.atom.name in ("mul", "matmul", "quad_over_lin"):
-        return expression.atom.expand(*expression.args)
+def _in_squares(expression: Expression) -> Expression | None:
+    """``square``, ``sum_squares`` or ``quad_form`` for what means them; None for anything else.
+
+    These are products, ``quad_over_lin`` with a constant divisor, and squares of a norm and of ``abs``. The last two
+    are no mere convenience: as the square of a bound on the norm they would have a cone at its apex where the norm is
+    zero, and no derivative there, though the problem has one.
+    """
+    if not isinstance(expression, Call):
+        return None
+    name, args = expression.atom.name, expression.args
+    if name in ("mul", "matmul", "quad_over_lin"):
+        return expression.atom.expand(*args)
+    if name == "square" or (name == "power" and number(args[1]) == 2.0):
+        inner = without_lets(args[0])
+        if isinstance(inner, Call) and inner.atom.name in ("norm2", "norm_fro"):
+            return _call("sum_squares", *inner.args)
+        if isinstance(inner, Call) and inner.atom.name == "abs":
+            return _call("square", *inner.args)
     return None

@@ -126,14 +126,14 @@ def _place(
     if row.relation == "==":
         equalities.append(rows)
         return
-    bound = _as_bound(rows) if row.expression.shape == shape else None
+    bound = as_bound(rows) if row.expression.shape == shape else None
     if bound is not None and bound[0] not in bounds:
         bounds[bound[0]] = bound[1]
     else:
         inequalities.append(rows)
 
 
-def _as_bound(rows: Rows) -> tuple[tuple[str, bool], Bound] | None:
+def as_bound(rows: Rows) -> tuple[tuple[str, bool], Bound] | None:
     """``c * x + offset <= 0`` with a number c over the whole of one variable, as a bound on it."""
     whole = _whole_variable(rows)
     if whole is None:

@@ -49,7 +49,7 @@ def _targets(files: list[str], output: str | None) -> dict[str, str]:
     taken: dict[Path, str] = {}
     for file, target in targets.items():
         place = Path(target).resolve()
-        if target != "-" and place == Path(file).resolve():
+        if target != "-" and place == Path(file).resolve() and place.is_file():
             raise UsageError(f"the module would overwrite its source `{file}`", "name another file with `-o OUT.py`")
         if place in taken:
             raise UsageError(

@@ -17,8 +17,5 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         report = posed.layer.diagnose(**posed.arguments, finite_differences=True)
     except LayerError as error:
         raise DiagnosticError([Diagnostic("E704", str(error).partition(": ")[2] or str(error))]) from None
-    if hasattr(report, "__rich__") or hasattr(report, "__rich_console__"):
-        terminal.show(report)
-    else:
-        terminal.line(str(report))
+    terminal.line(str(report))
     return 0 if bool(report.holds.all()) else 1

@@ -11,7 +11,7 @@ from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import normalise
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.cli.arguments import UsageError, named, suggestion
-from declarative.cli.kkt import equations, system_of, term_text, unknowns
+from declarative.cli.kkt import equations, system_of, term_text, tidy, unknowns
 from declarative.cli.programs import load
 from declarative.cli.terminal import Terminal
 from declarative.diagnostics.catalogue import CATALOGUE
@@ -158,7 +158,7 @@ def _normal_form(canonical: Canonical) -> list[Cells]:
         family = f"  for {show_ranges(c.ranges)}" if c.ranges else ""
         side = f" ({c.side} side)" if c.side != "only" and c.origin is not None else ""
         name = f"{c.origin}{side}: " if c.origin else ""
-        text = f"{name}{show(without_lets(c.expression))} {signs[c.relation]}{family}"
+        text = f"{name}{show(tidy(without_lets(c.expression)))} {signs[c.relation]}{family}"
         rows.append(("subject to" if position == 0 else "", text))
     form = canonical.quadratic
     if isinstance(form, QuadraticForm):

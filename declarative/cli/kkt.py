@@ -14,15 +14,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from declarative.canonical.algebra import call, is_zero, minus, number, plus, times, transpose
+from declarative.canonical.algebra import ONE, call, combine, is_zero, minus, number, plus, terms, times, transpose
 from declarative.canonical.linear_map import Column, Inner, Map, Matrix, Scale, affine_parts
 from declarative.canonical.normalise import Affine, NormalForm, Squares, Term
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.ir.expression import Call, Constant, Expression, IndexRange, Parameter, Variable
+from declarative.ir.matrices import Full
 from declarative.ir.shape import Shape
 from declarative.ir.shape import show as show_shape
 from declarative.ir.show import show, show_ranges
-from declarative.ir.traverse import symbols
+from declarative.ir.traverse import symbols, transform
 
 TWO = Constant(2.0)
 
@@ -103,8 +104,38 @@ def term_text(term: Term) -> str:
 
 
 def _below(low: Expression, high: Expression) -> Expression:
-    """``low - high``, where one of them may be a number."""
+    """``low - high``, where one of them may be of lower rank, the same for every slice of the other."""
+    shape = max(low.shape, high.shape, key=len)
+    low, high = _to_shape(low, shape), _to_shape(high, shape)
     return minus(high) if is_zero(low) else low if is_zero(high) else call("add", low, call("neg", high))
+
+
+def _to_shape(e: Expression, shape: Shape) -> Expression:
+    """An expression that may stand beside others of this shape: its scalar, where all its entries are one."""
+    if e.shape == shape or not e.rank:
+        return e
+    scalars: dict[Expression, float] = {}
+    for term, factor in terms(e).items():
+        match term:
+            case Full():
+                scalars[ONE] = factor * term.number
+            case Call(args=(scalar, Full(number=1.0))) if term.atom.name == "mul" and not scalar.rank:
+                scalars[scalar] = factor
+            case _:
+                return Parameter(show(e) if not isinstance(e, Call) else f"({show(e)})", shape)
+    return combine(scalars, ())
+
+
+def tidy(e: Expression) -> Expression:
+    """``e - 1`` for ``e + -1``."""
+    return transform(e, _with_minus)
+
+
+def _with_minus(node: Expression) -> Expression | None:
+    match node:
+        case Call(args=(left, Constant(value=float() as value))) if node.atom.name == "add" and value < 0:
+            return call("add", left, call("neg", Constant(-value)))
+    return None
 
 
 def _named(
@@ -116,7 +147,7 @@ def _named(
         greek = {"==": "nu", "<=": "lambda"}.get(relation, "Z")
         inside = symbols(expression)
         name = origin or next((v.name for v in variables if v.name in inside), "")
-        rows.append((f"{greek}_{name}", side, Row(f"{greek}_{name}", relation, expression, ranges)))
+        rows.append((f"{greek}_{name}", side, Row(f"{greek}_{name}", relation, tidy(expression), ranges)))
     often, sided = Counter(base for base, _, _ in rows), Counter((base, side) for base, side, _ in rows)
     seen: Counter[str] = Counter()
     result = []
@@ -267,5 +298,5 @@ def _conditions(row: Row) -> list[tuple[str, str, str]]:
         case "==":
             return [(label, f"{text} = 0{family}", shape)]
         case "psd":
-            return [(label, f"{name} in psd, {text} in psd, trace({name} @ ({text})) = 0{family}", shape)]
+            return [(label, f"{name} in psd, {text} in psd, trace({name} @ {factor}) = 0{family}", shape)]
     return [(label, f"{name} * {factor} = 0, {name} >= 0, {text} {'>=' if sign else '<='} 0{family}", shape)]

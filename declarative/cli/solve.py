@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from rich.text import Text
 from torch import Tensor
 
 from declarative.cli.arguments import UsageError
-from declarative.cli.atomic import replace_file
+from declarative.cli.atomic import replace_file, require_writable
 from declarative.cli.posed import Posed, pose
 from declarative.cli.terminal import Terminal
 from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
@@ -30,6 +31,8 @@ from declarative.runtime.status import Status
 STEPS = 32
 """A batch is solved in about so many chunks, so that progress can be told."""
 SMALLEST_CHUNK = 32
+LISTED = 8
+"""Instances without a solution that are named."""
 SHOWN = 3
 """Entries at either end of a long vector, and instances of a batch, that are printed."""
 
@@ -49,6 +52,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Solve and print; exit code 1 where an instance has no solution."""
     if arguments.output is not None and not arguments.output.endswith(".npz"):
         raise UsageError(f"`-o {arguments.output}` is not an .npz file", "the results are arrays by name: -o out.npz")
+    if arguments.output is not None:
+        require_writable(arguments.output)
     posed = pose(arguments, terminal)
     shown = arguments.progress or terminal.err.file.isatty()
     try:
@@ -155,7 +160,7 @@ def _print(posed: Posed, result: Result, terminal: Terminal, dtype: str) -> None
             Text(status.label, "green" if status is Status.SOLVED else "yellow" if status is Status.SADDLE else "red"),
             str(int(chosen.sum())),
             f"{float(residuals.max()):.1e}",
-            "closed form" if high == 0 else str(low) if low == high else f"{low} to {high}",
+            "closed form" if posed.layer.solution is not None else str(low) if low == high else f"{low} to {high}",
         )
     terminal.show(table)
     terminal.line("")
@@ -181,10 +186,11 @@ def _shortened(array: np.ndarray[Any, Any]) -> str:
     """An array on few lines: six digits, the middle of a long one left out."""
     if array.ndim == 0:
         return f"{float(array) + 0.0:.6g}"
-    # Adding zero makes a negative zero positive, which says nothing to a reader.
-    return np.array2string(
-        array + 0.0, precision=5, suppress_small=True, threshold=2 * SHOWN + 2, edgeitems=SHOWN, max_line_width=10_000
+    text = np.array2string(
+        array, precision=5, suppress_small=True, threshold=2 * SHOWN + 2, edgeitems=SHOWN, max_line_width=10_000
     )
+    # What rounds to zero has no sign that a reader would care for.
+    return re.sub(r"-0\.(?=[\s\]])", " 0.", text)
 
 
 def _archive(result: Result) -> bytes:
@@ -202,25 +208,21 @@ def _archive(result: Result) -> bytes:
 
 def _verdict(result: Result, terminal: Terminal) -> int:
     """Exit code 1 with an error that names the instances without a solution."""
-    status = result.status.flatten()
-    failed = [i for i, s in enumerate(status.tolist()) if not Status(s).usable]
-    if not failed:
+    status = [Status(code) for code in result.status.flatten().tolist()]
+    failed = {kind: [i for i, s in enumerate(status) if s is kind] for kind in Status if not kind.usable}
+    count = sum(map(len, failed.values()))
+    if not count:
         return 0
-    kinds = []
-    for kind in Status:
-        own = [i for i in failed if status[i] == int(kind)]
-        if own:
-            listed = ", ".join(map(str, own[:8])) + (", ..." if len(own) > 8 else "")
-            kinds.append(
-                f"{kind.label}: {len(own)}"
-                + (f" (instance{'s' if len(own) > 1 else ''} {listed})" if len(status) > 1 else "")
-            )
-    message = (
-        "the problem has no solution"
-        if len(status) == 1
-        else f"{len(failed)} of {len(status)} instances have no solution"
-    )
-    if all(Status(int(status[i])) in (Status.INACCURATE, Status.MAX_ITERATIONS) for i in failed):
-        message = message.replace("has no solution", "was not solved").replace("have no solution", "were not solved")
-    terminal.report([Diagnostic("E705", message, notes=tuple(kinds))])
+    if len(status) == 1:
+        terminal.report([Diagnostic("E705", f"no solution was found: {status[0].label}")])
+        return 1
+    notes = tuple(f"{kind.label}: {_instances(own)}" for kind, own in failed.items() if own)
+    message = f"{count} of {len(status)} instances {'has' if count == 1 else 'have'} no solution"
+    terminal.report([Diagnostic("E705", message, notes=notes)])
     return 1
+
+
+def _instances(numbers: list[int]) -> str:
+    listed = ", ".join(map(str, numbers[:LISTED]))
+    more = f" and {len(numbers) - LISTED} more" if len(numbers) > LISTED else ""
+    return f"instance{'' if len(numbers) == 1 else 's'} {listed}{more}"

@@ -56,7 +56,7 @@ class Terminal:
 
     def heading(self, text: str) -> None:
         """The title of what follows."""
-        self.out.print(Text(text, "bold"))
+        self.show(Text(text, "bold"))
 
     def rows(self, rows: Sequence[Sequence[str]], styles: Sequence[str] = (), *, indent: int = 2) -> None:
         """Aligned columns without rules; the cells of the widest column are folded to the width."""

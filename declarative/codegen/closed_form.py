@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from declarative.codegen.module_plan import Method, Solver, Writer, size_text
-from declarative.structures.structure import Match, ProblemSource
+from dataclasses import replace
 
-POINTS = {("x", "eq"): "EqualityPoint", ("x", "eq", "bounds"): "BoundedPoint"}
+from declarative.canonical.quadratic import QuadraticForm
+from declarative.codegen import quadratic_program, smooth
+from declarative.codegen.module_plan import Method, Solver, Writer, size_text
+from declarative.structures.structure import Match
+
+DOC = "The problem that `solution` solves, by which `solve` and `diagnose` judge it; the forward pass does without."
+
+POINTS = {
+    ("x", "bounds"): "BoxPoint",
+    ("x", "ineq"): "InequalityPoint",
+    ("x", "eq"): "EqualityPoint",
+    ("x", "eq", "bounds"): "BoundedPoint",
+    ("x", "eq", "ineq"): "LocalPoint",
+    ("x", "eq", "ineq", "bounds"): "QPPoint",
+}
 """The runtime's point type for each set of fields that closed forms have."""
 
 
 def plan(match: Match, writer: Writer, variable: str) -> Solver:
     """The solver part of a module whose structure has a closed form."""
-    printer, stating = writer.printer(), writer.printer()
-    closed, problem = match.closed_form(printer), match.problem(stating)
+    printer = writer.printer()
+    closed = match.closed_form(printer)
     assert closed is not None
-    assert problem is not None
     kind = POINTS[closed.fields]
-    writer.used |= {kind, problem.kind, *closed.uses, *problem.uses}
+    writer.used |= {kind, *closed.uses}
     ending = f"return {kind}({', '.join(f'{f}={name}' for f, name in zip(closed.fields, closed.point, strict=True))})"
     solution = Method("solution", writer.arguments, kind, closed.doc, writer.body(printer, [*closed.lines, ending]))
-    data = _data(problem, writer, writer.body(stating, problem.lines))
+    if match.stated_as is not None:
+        return _as_quadratic_program(match.stated_as, writer, solution, kind)
+    if match.stated_locally:
+        solver = smooth.plan(writer)
+        stated = solver.methods[0]
+        return replace(solver, methods=(solution, replace(stated, doc=DOC), *solver.methods[1:]))
+    stating = writer.printer()
+    problem = match.problem(stating)
+    assert problem is not None
+    writer.used |= {problem.kind, *problem.uses}
+    data = Method("data", writer.arguments, problem.kind, DOC, writer.body(stating, problem.lines))
     blocks = tuple((name, part, tuple(map(size_text, shape))) for name, part, shape in problem.rows)
     return Solver((solution, data), kind, {variable: "point.x"}, dict(closed.duals), blocks=blocks)
 
 
-def _data(problem: ProblemSource, writer: Writer, lines: tuple[str, ...]) -> Method:
-    doc = "The problem that `solution` solves, by which `solve` and `diagnose` judge it; the forward pass does without."
-    return Method("data", writer.arguments, problem.kind, doc, lines)
+def _as_quadratic_program(form: QuadraticForm, writer: Writer, solution: Method, kind: str) -> Solver:
+    """The rest of the module as that of the quadratic program: its data, and how variables and duals are read off."""
+    solver = quadratic_program.plan(form, writer)
+    (data,) = solver.methods
+    if kind != "QPPoint":
+        writer.used.discard("QPPoint")
+    return replace(solver, methods=(solution, replace(data, doc=DOC)), point_type=kind)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from declarative.codegen.names import python_names
 from declarative.codegen.print_torch import TorchPrinter
-from declarative.ir.expression import Expression, Let, Parameter
+from declarative.ir.expression import Expression, Let
 from declarative.ir.program import Program
 from declarative.ir.shape import Shape, Size
 from declarative.ir.traverse import walk
@@ -138,44 +138,58 @@ class Writer:
         text = "\n".join(lines)
         start: list[str] = []
         likes = f"like={self.like}" in text
-        symbols = set(printer.symbols)
         for name in sorted(printer.sizes & {d.name for d in self.program.dimensions}, key=self._dimension_order):
             if not re.search(rf"\b{self.names[name]}\b", text):
                 continue
-            source, owner = self._size_source(name)
+            source = self._read_off(name) or f'self.sizes["{name}"]'
             start.append(f"{self.names[name]} = {source}")
-            symbols.add(owner)
         owned = []
         for parameter in self.owned:
             python = self.names[parameter.name]
             if python in bound:
                 continue
-            if parameter.name in symbols or (likes and python == self.like):
+            if parameter.name in printer.symbols or (likes and python == self.like):
                 owned.append(f"{python} = self.{parameter.name}")
         return (*owned, *start, *lines)
 
     def _dimension_order(self, name: str) -> int:
         return [d.name for d in self.program.dimensions].index(name)
 
-    def _size_source(self, name: str) -> tuple[str, str]:
-        """Python source of a dimension, and the parameter that it is read off (or an empty string)."""
-        for parameter in self.call:
-            found = self._axis(parameter, name)
-            if found is not None:
-                return found, parameter.name
-        return f'self.sizes["{name}"]', ""
+    def _read_off(self, name: str, asked: frozenset[str] = frozenset()) -> str | None:
+        """A dimension from the simplest size of a parameter of the call that has it; None where none determines it.
 
-    def _axis(self, parameter: Parameter, name: str) -> str | None:
-        rank = parameter.rank
-        best: tuple[int, str] | None = None
-        for axis, size in enumerate(parameter.shape):
-            if dict(size.terms) == {name: 1}:
-                text = f"{self.names[parameter.name]}.shape[{axis - rank}]"
-                if size.constant:
-                    text += f" {'-' if size.constant > 0 else '+'} {abs(size.constant)}"
-                if best is None or abs(size.constant) < best[0]:
-                    best = (abs(size.constant), text)
-        return None if best is None else best[1]
+        ``x.shape[-1]`` of x[n], ``y.shape[-1] // 3`` of y[3*n]; ``asked`` are the dimensions that are being read off.
+        """
+        found = [
+            (size, f"{self.names[parameter.name]}.shape[{axis - parameter.rank}]")
+            for parameter in self.call
+            for axis, size in enumerate(parameter.shape)
+            if name in size.names
+        ]
+        found.sort(key=lambda entry: (len(entry[0].terms), abs(dict(entry[0].terms)[name]), abs(entry[0].constant)))
+        for size, extent in found:
+            text = self._solved_for(name, size, extent, asked | {name})
+            if text is not None:
+                return text
+        return None
+
+    def _solved_for(self, name: str, size: Size, extent: str, asked: frozenset[str]) -> str | None:
+        """The dimension that makes a size equal to an extent, the others in it being read off elsewhere."""
+        text = extent
+        for other, coefficient in size.terms:
+            if other == name:
+                continue
+            known = None if other in asked else self._read_off(other, asked)
+            if known is None:
+                return None
+            factor = f"({known})" if abs(coefficient) == 1 else f"{abs(coefficient)} * ({known})"
+            text += f" {'-' if coefficient > 0 else '+'} {factor}"
+        if size.constant:
+            text += f" {'-' if size.constant > 0 else '+'} {abs(size.constant)}"
+        divisor = dict(size.terms)[name]
+        if divisor == 1:
+            return text
+        return f"{text} // {divisor}" if text == extent else f"({text}) // {divisor}"
 
     def lets(self, printer: TorchPrinter, expressions: Sequence[Expression]) -> tuple[TorchPrinter, list[str]]:
         """Statements for the lets that the expressions use, in order of declaration, and a printer that knows them."""

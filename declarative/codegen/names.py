@@ -13,7 +13,7 @@ RESERVED = frozenset(
         "self", "torch", "point", "Tensor", "Layer", "Spec", "NamedTuple", "annotations", "like",
         "eye", "full", "fill", "matvec", "dot", "tensor", "split", "block_matrix", "block_rows", "block_vector",
         "linear_rows", "gram", "concatenate", "total", "gather_terms", "DenseQP", "KKTPoint", "math",
-        "symmetric_sum", "flatten", "z",
+        "symmetric_sum", "flatten", "z", "sizes", "shapes",
     }
 )  # fmt: skip
 

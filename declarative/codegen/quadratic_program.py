@@ -112,6 +112,8 @@ def _objective(body: _Body) -> None:
 def _named_sum(body: _Body, name: str, parts: list[str], zero: str) -> str:
     if len(parts) <= 1 and len(parts[0] if parts else zero) < 60:
         return parts[0] if parts else zero
+    if name in body.writer.names.values():  # the user's own A is read by the lines below
+        name = body.name(name)
     body.lines.append(f"{name} = {' + '.join(parts) if parts else zero}")
     return name
 

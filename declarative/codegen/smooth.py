@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 from declarative.atoms import ATOMS
 from declarative.codegen.module_plan import Method, Solver, Writer, size_text, stack, tuple_text
-from declarative.ir.expression import Call, Expression
+from declarative.codegen.print_torch import TorchPrinter
+from declarative.ir.expression import Call, Constant, Expression
 from declarative.ir.matrices import Full
 from declarative.ir.program import Constraint
+from declarative.ir.shape import Shape
 
 
 def plan(writer: Writer) -> Solver:
-    """The solver part of a module for ``minimize locally`` or ``solve``."""
+    """The solver part of a module for ``minimize locally`` or ``solve``; the statement of a smooth convex problem."""
     program = writer.program
-    local = program.objective.local
+    local = program.objective.sense != "solve"
     methods = []
     if local and program.objective.expression is not None:
         methods.append(_objective(writer, program.objective.expression, program.objective.sense == "maximize"))
@@ -40,6 +42,8 @@ def plan(writer: Writer) -> Solver:
             readings += more
             for (name, side, e), (piece, _) in zip(rows, pieces, strict=True):
                 blocks.append((name, part, tuple(map(size_text, e.shape))))
+                if side == "attribute":
+                    continue
                 if side == "upper":
                     duals[name] = f"{sources[piece]} - {duals[name]}"
                 else:
@@ -62,6 +66,9 @@ def _split(constraints: Sequence[Constraint], writer: Writer) -> tuple[list[Row]
             gap = Call(ATOMS["add"], (low, Call(ATOMS["neg"], (high,))))
             into = equalities if constraint.relation == "==" else inequalities
             into.append((name, side, gap))
+    for variable in writer.program.variables:
+        sign = {"nonneg": Call(ATOMS["neg"], (variable,)), "nonpos": variable}
+        inequalities += [(variable.name, "attribute", e) for a, e in sign.items() if a in variable.attributes]
     return equalities, inequalities
 
 
@@ -88,12 +95,21 @@ def _stacked(writer: Writer, name: str, doc: str, rows: Sequence[Row]) -> Method
     return Method(name, arguments, "Tensor", doc, writer.body(printer, lines, bound=arguments))
 
 
+def _start(start: Expression, shape: Shape, printer: TorchPrinter, writer: Writer) -> str:
+    """Source of a starting point as a tensor of the variable's shape: a number or scalar is that of every entry."""
+    text = printer.text(start)
+    if text.is_number and not text.shape:
+        writer.used.add("full")
+        return f"full({printer.shape(shape)}, {text.source}, like={writer.like})"
+    return printer(Call(ATOMS["mul"], (start, Full(1.0, shape)))) if shape and not start.rank else text.source
+
+
 def _data(writer: Writer, function: str) -> Method:
     program, printer = writer.program, writer.printer()
     starts = dict(program.starts)
     writer.used.add(function)
     shapes = tuple_text([printer.shape(v.shape) for v in program.variables])
-    texts = [printer(starts.get(v.name, Full(0.0, v.shape))) for v in program.variables]
+    texts = [_start(starts.get(v.name, Constant(0.0)), v.shape, printer, writer) for v in program.variables]
     parameters = [writer.names[p.name] if p.binding == "call" else f"self.{p.name}" for p in program.parameters]
     lines = [
         f"return {function}(",

@@ -108,7 +108,7 @@ def _attributes(writer: Writer, solver: Solver, sizes: Mapping[str, int]) -> tup
         writer.used.add("Block")
         found.append(Assignment("blocks", tuple_text([_block(*block) for block in solver.blocks])))
     if program.options:
-        found.append(Assignment("settings", _dictionary({k: _literal(v) for k, v in program.options})))
+        found.append(Assignment("settings", _dictionary({k: _setting(k, v) for k, v in program.options})))
     found.append(Assignment("point_type", solver.point_type))
     return (*found, *solver.attributes)
 
@@ -126,8 +126,10 @@ def _block(name: str, kind: str, sizes: tuple[str, ...]) -> str:
     return f"Block({quoted(name)}, {quoted(kind)}{shape})"
 
 
-def _literal(value: float | str | bool) -> str:
-    return quoted(value) if isinstance(value, str) else repr(value)
+def _setting(name: str, value: float | str | bool) -> str:
+    if isinstance(value, str):
+        return quoted(value)
+    return repr(int(value) if name == "max_iterations" else value)
 
 
 def _dictionary(entries: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from declarative.frontend.scope import KEYWORDS
+from declarative.ir.words import KEYWORDS
 
 Kind = Literal["name", "number", "string", "sign", "comment"]
 

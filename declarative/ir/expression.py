@@ -131,6 +131,11 @@ class Parameter(Symbol):
     value: Nested | None = None
 
     @property
+    def sign(self) -> Sign:
+        declared = super().sign
+        return Constant(self.value).sign if declared is Sign.UNKNOWN and self.value is not None else declared
+
+    @property
     def curvature(self) -> Curvature:
         return Curvature.CONSTANT
 

@@ -26,21 +26,25 @@ from declarative.runtime.cone import ConePattern, ConePoint, ConeProgram
 from declarative.runtime.errors import InputError, LayerError, SolveError
 from declarative.runtime.layer import Block, Layer, Solution
 from declarative.runtime.local import local_problem, root_problem
-from declarative.runtime.points import BoundedPoint, EqualityPoint, LocalPoint, RootPoint
+from declarative.runtime.points import BoundedPoint, BoxPoint, EqualityPoint, InequalityPoint, LocalPoint, RootPoint
 from declarative.runtime.quadratic import DenseQP, QPPoint
 from declarative.runtime.smooth import LocalProblem, RootProblem
 from declarative.runtime.status import Status
+from declarative.runtime.thresholds import clip_to_level
+from declarative.runtime.tilting import tilted_softmax
 
 __all__ = [
     "AffineMap",
     "Block",
     "BoundedPoint",
+    "BoxPoint",
     "ConePattern",
     "ConePoint",
     "ConeProgram",
     "DenseQP",
     "EntropicSimplex",
     "EqualityPoint",
+    "InequalityPoint",
     "InputError",
     "Layer",
     "LayerError",
@@ -56,6 +60,7 @@ __all__ = [
     "block_matrix",
     "block_rows",
     "block_vector",
+    "clip_to_level",
     "concatenate",
     "dot",
     "eye",
@@ -71,5 +76,6 @@ __all__ = [
     "stack",
     "tensor",
     "tile",
+    "tilted_softmax",
     "weighted",
 ]

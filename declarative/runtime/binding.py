@@ -11,6 +11,7 @@ from torch import Tensor
 
 from declarative.runtime.errors import InputError
 from declarative.runtime.sizes import evaluate, solve_for
+from declarative.runtime.status import Status
 
 LOW_PRECISION = (torch.float16, torch.bfloat16)
 
@@ -68,8 +69,15 @@ class Bound:
     batch: torch.Size
     dtype: torch.dtype | None
     """The dtype to return, where it is not the one that is computed in; else None."""
-    finite: Tensor | None = field(default=None)
-    """(*batch), false where an argument of the instance is not finite; None where that was not asked."""
+    verdict: Tensor | None = field(default=None)
+    """int8 (*batch), the `Status` of instances that were given the data of another; None where that was not asked."""
+
+    @property
+    def sound(self) -> Tensor:
+        """Mask of the instances with data of their own; (*batch)."""
+        if self.verdict is None:
+            return torch.ones(self.batch, dtype=torch.bool)
+        return self.verdict == Status.SOLVED
 
     def named(self) -> Mapping[str, Tensor]:
         return {spec.name: value for spec, value in zip(self.specs, self.values, strict=True)}
@@ -196,17 +204,34 @@ def check_owned(layer: str, bound: Bound, owned: Mapping[str, Tensor]) -> None:
             )
 
 
-def with_finite(bound: Bound) -> Bound:
-    """Instances with a NaN or an infinity get the data of a sound instance, and are marked in ``finite``.
-
-    Zero times NaN is NaN: left in place, one bad instance would spoil the gradient of every shared parameter.
-    """
+def all_finite(bound: Bound) -> Tensor:
+    """Mask of the instances whose arguments are all finite; (*batch)."""
     finite = torch.ones((), dtype=torch.bool)
     for spec, value in zip(bound.specs, bound.values, strict=True):
         good = torch.isfinite(value)
         finite = finite.to(value.device) & (good.flatten(value.dim() - spec.rank).all(-1) if spec.rank else good)
-    finite = finite.expand(bound.batch)
+    return finite.expand(bound.batch)
+
+
+def with_finite(bound: Bound) -> Bound:
+    """Instances with a NaN get the data of a sound instance, and the verdict that says so; see `with_donor`.
+
+    An infinity is left to the problem: in a bound it is no constraint, in a masked score no probability.
+    """
+    finite = torch.ones((), dtype=torch.bool)
+    for spec, value in zip(bound.specs, bound.values, strict=True):
+        good = ~torch.isnan(value)
+        finite = finite.to(value.device) & (good.flatten(value.dim() - spec.rank).all(-1) if spec.rank else good)
+    return with_donor(bound, torch.where(finite.expand(bound.batch), int(Status.SOLVED), int(Status.NOT_FINITE)))
+
+
+def with_donor(bound: Bound, verdict: Tensor) -> Bound:
+    """The call with the data of a sound instance for those whose verdict (*batch), a `Status`, is not solved.
+
+    Zero times NaN is NaN: left in place, one bad instance would spoil the gradient of every shared parameter.
+    """
     values = []
+    finite = verdict == Status.SOLVED
     sound = finite.flatten().to(torch.int8).argmax() if finite.numel() else None
     for spec, value in zip(bound.specs, bound.values, strict=True):
         if sound is None:
@@ -218,7 +243,7 @@ def with_finite(bound: Bound) -> Bound:
         donor = torch.nan_to_num(flat[sound].detach(), nan=1.0, posinf=1.0, neginf=1.0)
         own = _own_mask(finite, value.dim() - spec.rank, value.shape)
         values.append(torch.where(own.reshape((*own.shape, *[1] * spec.rank)), value, donor))
-    return Bound(bound.specs, tuple(values), bound.sizes, bound.batch, bound.dtype, finite)
+    return Bound(bound.specs, tuple(values), bound.sizes, bound.batch, bound.dtype, verdict.to(torch.int8))
 
 
 def _own_mask(finite: Tensor, lead: int, shape: torch.Size) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.adjoints.cone import AdjointWarning
-from declarative.runtime.binding import Bound, with_finite
+from declarative.runtime.binding import Bound
 from declarative.runtime.conditions import Conditions
 from declarative.runtime.cone import ConeProgram
 from declarative.runtime.defaults import default_adjoint
@@ -48,8 +48,7 @@ def diagnose(layer: Layer, bound: Bound, finite_differences: bool | float = Fals
     failure raises.
     """
     with torch.no_grad():
-        whole = with_finite(bound)
-        solved = layer._solved(whole, "keep")
+        whole, solved = layer._tolerant(bound, "keep")
         kind = layer.specialised(bound.sizes)
         problem = kind.data(layer, *whole.values)
         closed_form = layer.solution is not None

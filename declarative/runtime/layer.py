@@ -15,11 +15,21 @@ import torch
 from torch import Tensor
 
 from declarative.runtime import implicit
-from declarative.runtime.binding import Bound, bind, check_owned, check_promises, culprits, with_finite
+from declarative.runtime.binding import (
+    Bound,
+    all_finite,
+    bind,
+    check_owned,
+    check_promises,
+    culprits,
+    with_donor,
+    with_finite,
+)
 from declarative.runtime.errors import InputError, SolveError
 from declarative.runtime.owner import SETTINGS, Owner
 from declarative.runtime.problem import Point, Problem, Solved
 from declarative.runtime.status import Status
+from declarative.runtime.transforms import values_are_hidden
 
 if TYPE_CHECKING:
     from declarative.runtime.diagnose import Report
@@ -105,17 +115,16 @@ class Layer(Owner):
             raise InputError(f"{self._name}: on_failure is {self.on_failure!r}; expected one of {POLICIES}")
         bound = self.bind(*args, **kwargs)
         if self.on_failure == "nan":
-            bound = with_finite(bound)
+            return self._outputs(*self._tolerant(bound, "nan"))
         try:
-            solved = self._solved(bound, self.on_failure)
+            solved = self._solved(bound, "raise")
         except SolveError as error:
             raise SolveError(f"{self._name}: {error}{culprits(bound)}") from None
         return self._outputs(bound, solved)
 
     def solve(self, *args: Any, **kwargs: Any) -> Solution:
         """Solve and return everything, per instance; no instance's failure raises."""
-        bound = with_finite(self.bind(*args, **kwargs))
-        solved = self._solved(bound, "keep")
+        bound, solved = self._tolerant(self.bind(*args, **kwargs), "keep")
         kind = self.specialised(bound.sizes)
         point = kind.point_type(*solved.point)
         residuals = solved.residual
@@ -155,8 +164,21 @@ class Layer(Owner):
 
     # How a call goes.
 
+    def _tolerant(self, bound: Bound, on_failure: Any) -> tuple[Bound, Solved]:
+        """Solve without raising; an instance without finite data or closed form gets the data of another."""
+        bound = with_finite(bound)
+        solved = self._solved(bound, on_failure)
+        if values_are_hidden(solved.status):
+            return bound, solved
+        broken = solved.status == Status.NOT_FINITE if self.solution is None else ~implicit.usable(solved.status)
+        if bool((broken & bound.sound.to(broken.device)).any()):
+            verdict = torch.where(broken, solved.status, int(Status.SOLVED))
+            bound = with_donor(bound, verdict.expand(bound.batch))
+            solved = self._solved(bound, on_failure)
+        return bound, solved
+
     def _solved(self, bound: Bound, on_failure: Any) -> Solved:
-        if type(self).solution is not None:
+        if self.solution is not None:
             solved = self._closed_form(bound, on_failure)
         else:
             from declarative.runtime.defaults import default_adjoint, default_solver
@@ -164,26 +186,24 @@ class Layer(Owner):
             problem = self.specialised(bound.sizes).data(self, *bound.values)
             solver = self.solver or default_solver(problem, self.tolerance, self.max_iterations)
             solved = implicit.solve(problem, solver, self.adjoint or default_adjoint(problem), on_failure)
-        if bound.finite is None:
+        if bound.verdict is None:
             return solved
-        finite = bound.finite.expand(solved.status.shape)
-        point = tuple(torch.where(finite[..., None], p, torch.nan) for p in solved.point)
-        status = torch.where(finite, solved.status, int(Status.NOT_FINITE)).to(torch.int8)
-        residual = torch.where(finite, solved.residual, torch.nan)
-        return Solved(point, status, solved.iterations, residual)
+        sound, verdict = bound.sound.expand(solved.status.shape), bound.verdict.expand(solved.status.shape)
+        point = tuple(torch.where(sound[..., None], p, torch.nan) for p in solved.point)
+        residual = torch.where(sound, solved.residual, torch.nan)
+        return Solved(point, torch.where(sound, solved.status, verdict), solved.iterations, residual)
 
     def _closed_form(self, bound: Bound, on_failure: str) -> Solved:
         """Evaluate the closed form; it gives NaN where no solution exists, which is told here."""
-        point = tuple(self.solution(*bound.values))
+        # A parameter may cancel out of the solution; the point is of the whole batch all the same.
+        point = tuple(part.expand(*bound.batch, part.shape[-1]) for part in self.solution(*bound.values))
         finite = torch.isfinite(point[0]).all(-1)
-        status = torch.where(finite, int(Status.SOLVED), int(Status.INFEASIBLE)).to(torch.int8)
+        failure = torch.where(all_finite(bound).expand(finite.shape), int(Status.INFEASIBLE), int(Status.NOT_FINITE))
+        status = torch.where(finite, int(Status.SOLVED), failure).to(torch.int8)
         zeros = torch.zeros_like(status, dtype=point[0].dtype)
         solved = Solved(point, status, zeros.to(torch.int32), torch.where(finite, zeros, torch.nan))
-        if on_failure == "raise" and not torch._C._functorch.is_batchedtensor(finite) and not bool(finite.all()):
-            sound = with_finite(bound).finite
-            if sound is not None:
-                status = torch.where(sound.expand(status.shape), status, int(Status.NOT_FINITE)).to(torch.int8)
-            raise SolveError(implicit.failure_message(Solved(point, status, solved.iterations, solved.residual)))
+        if on_failure == "raise" and not values_are_hidden(finite) and not bool(finite.all()):
+            raise SolveError(implicit.failure_message(solved))
         return solved
 
     def _outputs(self, bound: Bound, solved: Solved) -> Any:

@@ -120,6 +120,8 @@ class Owner(nn.Module):
     def _own(self, spec: Spec, value: Any) -> None:
         """Register a learned parameter or a constant."""
         shape = tuple(evaluate(size, self.sizes) or 0 for size in spec.sizes)
+        if value is not None and spec.value is not None:
+            raise InputError(f"{self._name}: constant `{spec}` has its value in the program; change it there")
         value = spec.value if value is None else value
         if value is None and spec.binding == "constant":
             raise InputError(f"{self._name}: constant `{spec}` needs a value: {self._name}({spec.name}=tensor)")

@@ -39,6 +39,34 @@ class BoundedPoint(NamedTuple):
         return self.x, self.eq, self.x[..., :0], self.bounds
 
 
+class BoxPoint(NamedTuple):
+    """A solution under bounds."""
+
+    x: Tensor
+    """(*batch, n)."""
+    bounds: Tensor
+    """(*batch, n), positive at an upper bound, negative at a lower one."""
+
+    @property
+    def kkt(self) -> Point:
+        """The point as a quadratic program takes it."""
+        return self.x, self.x[..., :0], self.x[..., :0], self.bounds
+
+
+class InequalityPoint(NamedTuple):
+    """A solution under inequalities."""
+
+    x: Tensor
+    """(*batch, n)."""
+    ineq: Tensor
+    """(*batch, m), nonnegative."""
+
+    @property
+    def kkt(self) -> Point:
+        """The point as a quadratic program takes it."""
+        return self.x, self.x[..., :0], self.ineq, self.x * 0
+
+
 class LocalPoint(NamedTuple):
     """A stationary point of a local problem."""
 
@@ -48,6 +76,11 @@ class LocalPoint(NamedTuple):
     """(*batch, p), free in sign."""
     ineq: Tensor
     """(*batch, m), nonnegative."""
+
+    @property
+    def kkt(self) -> Point:
+        """The point as a local problem takes it, which is as it is."""
+        return tuple(self)
 
 
 class RootPoint(NamedTuple):

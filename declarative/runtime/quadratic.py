@@ -48,6 +48,11 @@ class QPPoint(NamedTuple):
     bounds: Tensor
     """(*batch, n), z: positive at an upper bound, negative at a lower one."""
 
+    @property
+    def kkt(self) -> Point:
+        """The point as `DenseQP` takes it, which is as it is."""
+        return tuple(self)
+
 
 class ActiveSet(NamedTuple):
     """Which inequalities hold with equality; boolean masks without gradient."""

@@ -189,23 +189,31 @@ class LocalProblem(SmoothProblem):
         """The theorem's conditions; an inequality is active where its multiplier exceeds its slack, rows are those of
         g."""
         x, nu, lam = point
-        slope, h, complementarity = self.residual(point)
         equality = derivatives.jacobian(self.equality, x)
         g, inequality = derivatives.value_and_jacobian(self.inequality, x)
         hessian, active = self.hessian(point), lam > -g
         rank, curvature = rank_and_curvature(hessian, torch.cat([equality, inequality * active[..., None]], -2))
         margin, row = smallest_margin(lam, -g)
-        terms = torch.maximum(largest((hessian @ x[..., None])[..., 0]), largest(torch.cat([nu, lam], -1))).clamp_min(1)
-        violation = torch.cat([slope / terms[..., None], h, g.clamp_min(0), complementarity / terms[..., None]], -1)
         return Conditions(
             licq_rank=rank,
-            licq_rows=active.sum(-1) + h.shape[-1],
+            licq_rows=active.sum(-1) + nu.shape[-1],
             complementarity=margin,
             complementarity_row=row,
             second_order=curvature,
-            kkt_residual=largest(violation),
+            kkt_residual=self._relative(point, hessian, g),
             adjoint_condition=condition_number(self.jacobian(point)),
         )
+
+    def relative_residual(self, point: Point) -> Tensor:
+        """Largest entry of the KKT residual, stationarity relative to its terms; (*batch)."""
+        return self._relative(point, self.hessian(point), self.inequality(point[0]))
+
+    def _relative(self, point: Point, hessian: Tensor, g: Tensor) -> Tensor:
+        x, nu, lam = point
+        slope, h, complementarity = self.residual(point)
+        terms = torch.maximum(largest((hessian @ x[..., None])[..., 0]), largest(torch.cat([nu, lam], -1))).clamp_min(1)
+        violation = torch.cat([slope / terms[..., None], h, g.clamp_min(0), complementarity / terms[..., None]], -1)
+        return largest(violation)
 
     def _constraint(self, function: BatchedFunction | None, x: Tensor) -> Tensor:
         if function is None:

@@ -5,18 +5,31 @@ from __future__ import annotations
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import normalise
 from declarative.canonical.quadratic import quadratic_form
+from declarative.canonical.separable import separable_form
 from declarative.ir.program import Program
+from declarative.structures.box import Box
+from declarative.structures.budget_softmax import BudgetSoftmax
+from declarative.structures.capped_simplex import CappedSimplex
 from declarative.structures.cone_program import ConeProgram
+from declarative.structures.coupling_row import CouplingRowStructure
 from declarative.structures.dense_qp import DenseQP
 from declarative.structures.equality_qp import EqualityQP
+from declarative.structures.halfspace import Halfspace
 from declarative.structures.simplex import SimplexProjection
 from declarative.structures.smooth import Root, SmoothLocal
+from declarative.structures.soft_threshold import SoftThreshold
 from declarative.structures.softmax import Softmax
 from declarative.structures.structure import Canonical, Match, Structure
 
 STRUCTURES: tuple[Structure, ...] = (
     Softmax(),
+    BudgetSoftmax(),
     SimplexProjection(),
+    CappedSimplex(),
+    Halfspace(),
+    CouplingRowStructure(),
+    Box(),
+    SoftThreshold(),
     EqualityQP(),
     DenseQP(),
     SmoothLocal(),
@@ -31,9 +44,10 @@ Recognition = tuple[tuple[Structure, Match | Mismatch], ...]
 def canonicalise(program: Program) -> Canonical:
     """The forms of a program that recognition reads."""
     if program.objective.local or program.objective.sense == "solve":
-        return Canonical(program, None, Mismatch("the problem is not convex"))
+        not_convex = Mismatch("the problem is not convex")
+        return Canonical(program, None, not_convex, not_convex)
     normal = normalise(program)
-    return Canonical(program, normal, quadratic_form(normal))
+    return Canonical(program, normal, quadratic_form(normal), separable_form(normal))
 
 
 def recognise(canonical: Canonical) -> Recognition:

@@ -30,7 +30,7 @@ class LocalMatch(Match):
         return "stationary point on the branch of the start, by Newton's method"
 
     def derivative(self, show: Show) -> tuple[str, ...]:
-        inside = "grad_x L" if self.program.constraints else "the gradient"
+        inside = "grad_x L" if self.program.constraints else "grad f"
         return (
             "H = the Hessian of the Lagrangian at the solution" if self.program.constraints else "H = the Hessian of f",
             *(
@@ -38,7 +38,7 @@ class LocalMatch(Match):
                 if self.program.constraints
                 else ("H u = x_bar",)
             ),
-            f"theta_bar = -(d {inside} / dtheta)' u, by one autograd call; weights of externs are part of theta",
+            f"theta_bar = -(d({inside})/dtheta)' u, by one autograd call; weights of externs are part of theta",
             "the start only chooses the branch: its derivative is zero",
         )
 

@@ -110,7 +110,7 @@ class Softmax(Structure):
         (variable,) = normal.variables
         if variable.attributes - {"nonneg"}:
             return Mismatch(f"`{variable.name}` has attributes other than nonneg", variable.at)
-        found = _entropies(normal, variable)
+        found = entropies(normal, variable)
         if isinstance(found, Mismatch):
             return found
         temperature, slopes = found
@@ -140,7 +140,7 @@ def _gradient(normal: NormalForm, variable: Variable) -> Expression | Mismatch:
     return total(parts).gradient.get(variable.name, Full(0.0, variable.shape))
 
 
-def _entropies(normal: NormalForm, variable: Variable) -> tuple[Expression, list[Expression]] | Mismatch:
+def entropies(normal: NormalForm, variable: Variable) -> tuple[Expression, list[Expression]] | Mismatch:
     """tau, and what relative entropies add to the linear coefficient."""
     weights: list[Expression] = []
     slopes: list[Expression] = []

@@ -13,6 +13,7 @@ from typing import ClassVar
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import NormalForm
 from declarative.canonical.quadratic import QuadraticForm
+from declarative.canonical.separable import SeparableForm
 from declarative.ir.expression import Expression
 from declarative.ir.program import Program
 from declarative.ir.shape import Shape
@@ -28,6 +29,7 @@ class Canonical:
     program: Program
     normal: NormalForm | None
     quadratic: QuadraticForm | Mismatch
+    separable: SeparableForm | Mismatch
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class ClosedForm:
     """The body of ``solution`` in an emitted module.
 
     ``lines`` are torch statements after which the names in ``point`` (the variable, then the duals) hold the solution.
-    ``duals`` maps the program's constraints to torch source in terms of ``point.x``, ``point.eq``, ...; ``fields`` are
-    the fields of the point in the order of ``point``. ``uses`` names the runtime functions in the text.
+    ``duals`` maps the program's constraints to torch source in terms of ``point.x``, ``point.eq``, ... (a match that is
+    ``stated_as`` a quadratic program leaves them to it); ``fields`` are the fields of the point in the order of
+    ``point``. ``uses`` names the runtime functions in the text.
     """
 
     doc: str
@@ -83,8 +86,18 @@ class Match(ABC):
         return ("autograd through the statements of the closed form",)
 
     def problem(self, show: Show) -> ProblemSource | None:
-        """The problem that a closed form solves; every match with a `closed_form` has it."""
+        """The problem that a closed form solves, where neither `stated_as` nor `stated_locally` tells it."""
         return None
+
+    @property
+    def stated_as(self) -> QuadraticForm | None:
+        """The quadratic program that a closed form solves, where its point is one of that program's."""
+        return None
+
+    @property
+    def stated_locally(self) -> bool:
+        """Whether the point of a closed form is one of the program's smooth functions, as they are written."""
+        return False
 
 
 class Structure(ABC):

@@ -71,7 +71,12 @@ def compiled(name: str, console: Console) -> type[dl.Layer]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     structure = next(line for line in layer.source().splitlines() if line.startswith("Structure: "))
-    console.print(f"  {name}.opt -> {shown(target)}", f"    [dim]{structure.removeprefix('Structure: ')}[/]", sep="\n")
+    console.print(
+        f"  {name}.opt -> {shown(target)}",
+        f"    [dim]{structure.removeprefix('Structure: ')}[/]",
+        sep="\n",
+        soft_wrap=True,
+    )
     loaded: type[dl.Layer] = getattr(module, layer.__name__)
     return loaded
 

@@ -228,6 +228,7 @@ CASES = (
         ("simplex", "budget"),
         references.budget_softmax,
         shared=frozenset({"cost"}),
+        second_order=True,
     ),
     Case(
         "low_rank",

@@ -14,7 +14,6 @@ from tests.conformance.cases import CASES, NAMES, PROGRAMS, Case, compiled
 
 SIZES = {
     "portfolio": {"n": 4, "f": 2},
-    "budget_softmax": {"n": 4},
     "low_rank": {"m": 3, "n": 2},
     "nearest_correlation": {"n": 3},
 }

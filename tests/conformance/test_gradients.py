@@ -51,7 +51,7 @@ def along(point: Tensor, count: int = DIRECTIONS, symmetric: bool = False, seed:
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_gradients_equal_differences(case: Case, seed: int) -> None:
     """Of the parameters of the call as they are declared; semidefinite and symmetric ones move in any direction.
 

@@ -51,7 +51,7 @@ def assert_attributes(layer: dl.Layer) -> None:
     assert torch.equal(D, torch.diag(D.diagonal()))
     assert bool((D.diagonal() >= 0).all())
     assert bool((layer.w >= 0).all())
-    assert float(layer.rho) >= 0
+    assert layer.rho.item() >= 0
 
 
 def train(layer: dl.Layer, steps: int = 5, rate: float = 0.3) -> list[float]:
@@ -119,7 +119,7 @@ def test_given_values_are_the_values() -> None:
     for name, value in values.items():
         torch.testing.assert_close(getattr(layer, name).detach(), value, rtol=1e-12, atol=1e-12)
     layer.rho = 0.25
-    assert float(layer.rho) == pytest.approx(0.25, rel=1e-12)
+    assert layer.rho.item() == pytest.approx(0.25, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,7 @@ def test_constants_inline_and_by_keyword() -> None:
     assert set(dict(layer.named_buffers())) >= {"c", "U", "s", "extra"}
     assert not list(layer.parameters())
     assert set(layer.state_dict()) == {"c", "U", "s", "extra"}
-    changed = text(INLINE)(extra=extra, c=[3.0, 2.0, 1.0]).double()
-    assert changed.c.tolist() == [3, 2, 1]
-    assert not torch.allclose(changed(x), layer(x))
+    with pytest.raises(dl.InputError, match=r"constant `c\[3\]` has its value in the program"):
+        text(INLINE)(extra=extra, c=[3.0, 2.0, 1.0])
     with pytest.raises(dl.InputError, match=r"constant `extra\[3\]` needs a value: Inline\(extra=tensor\)"):
         text(INLINE)()

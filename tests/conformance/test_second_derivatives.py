@@ -13,7 +13,7 @@ from tests.conformance.cases import CASES, Case, Data
 
 STEP = 1e-5
 SMOOTH = [case for case in CASES if case.second_order]
-CONES = [case for case in CASES if case.name in ("portfolio", "budget_softmax", "low_rank", "nearest_correlation")]
+CONES = [case for case in CASES if case.name in ("portfolio", "low_rank", "nearest_correlation")]
 
 
 def first_derivative(

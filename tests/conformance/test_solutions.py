@@ -35,3 +35,18 @@ def test_forward_returns_the_outputs_of_solve(case: Case) -> None:
     assert solution.status.shape == solution.iterations.shape == solution.residuals.shape == (3,)
     assert bool(solution.solved.all())
     assert float(solution.residuals.max()) < 1e-8
+
+
+INEQUALITIES = ("ineq", "risk", "box", "limits", "slew", "budget")
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if set(c.duals) & set(INEQUALITIES)], ids=str)
+def test_the_data_activate_and_release_every_inequality(case: Case) -> None:
+    """Agreement on multipliers that are all zero, or on gradients of a vertex, would show little."""
+    layer = case.layer()
+    solutions = [layer.solve(**case.data(seed)).duals for seed in (2, 3)]
+    for name in set(case.duals) & set(INEQUALITIES) - ({"budget"} if case.name == "portfolio" else set()):
+        multipliers = torch.cat([duals[name].flatten().abs() for duals in solutions])
+        assert float(multipliers.max()) > 0.05, f"{name} is never active"
+        if name != "slew":
+            assert float(multipliers.min()) < 1e-7, f"{name} is always active"

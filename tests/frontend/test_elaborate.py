@@ -196,3 +196,10 @@ def test_options_are_the_settings_of_a_layer() -> None:
     from declarative.runtime.layer import SETTINGS
 
     assert sorted(OPTIONS) == sorted(SETTINGS)
+
+
+def test_the_sign_of_an_inline_constant_is_read_from_its_value() -> None:
+    text = "layer l\nparam w[2] constant = [1, 2]\nparam a[2]\nvar y[2]\nminimize sum(w * abs(y - a)) + y @ y\n"
+    assert parse_program(text).objective.expression is not None
+    with pytest.raises(DiagnosticError, match="E301"):
+        parse_program(text.replace("[1, 2]", "[1, -2]"))

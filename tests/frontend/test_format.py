@@ -212,6 +212,17 @@ def test_remarks_line_up() -> None:
     assert check_format(written).splitlines()[1:3] == ["var x          # one", "var longer[n]  # two"]
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([p.read_text(encoding="utf-8") for p in (*GOOD, *BAD)]), st.data())
+def test_whatever_parses_is_formatted(text: str, data: st.DataObject) -> None:
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        pieces = ["", " ", "\n", " # why\n", "(", ")", "'", "-", "+\n", "x", "[0]", "^2", ", ", '"doc"']
+        text = text[:start] + data.draw(st.sampled_from(pieces)) + text[start + data.draw(st.integers(0, 3)) :]
+    if tree(text) is not None:
+        check_format(text)
+
+
 def test_windows_line_ends() -> None:
     assert check_format("layer l\r\nvar x\r\n\r\nminimize x # all\r\n") == "layer l\nvar x\n\nminimize x  # all\n"
 

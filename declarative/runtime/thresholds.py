@@ -1,0 +1,146 @@
+"""The one scalar root behind projections with a coupling row: which multiplier t makes the clipped entries add up.
+
+    y_i = clip(v_i - t d_i, l_i, u_i),    sum_i a_i y_i = b  (or <= b, with t >= 0),    a_i d_i >= 0
+
+These are the optimality conditions of minimise sum_i p_i/2 (y_i - v_i)^2 subject to a'y = b, l <= y <= u, for d = a/p.
+The left side g(t) is piecewise linear and does not increase, and its breakpoints are where an entry meets a bound. A
+binary search over the sorted breakpoints evaluates g some log2(2n) times and ends between two neighbours, where g is
+linear: t is then exact, with F the entries off their bounds,
+
+    t = (sum_F a_i v_i + sum_not-F a_i y_i - b) / sum_F a_i d_i.
+
+This formula over a fixed F is what is differentiated, so derivatives of every order are those of the solution. An entry
+exactly at its bound with a zero multiplier (weakly active) counts as off it.
+
+Reference: Held, Wolfe and Crowder, Validation of subgradient optimization, 1974; Kiwiel, Breakpoint searching
+algorithms for the continuous quadratic knapsack problem, 2008.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Bounds = Tensor | float
+
+
+class Clipped(NamedTuple):
+    """The entries and the multiplier of the row."""
+
+    y: Tensor
+    """(*batch, n)."""
+    t: Tensor
+    """(*batch, 1)."""
+
+
+class _Row(NamedTuple):
+    """Everything as (*batch, n); ``level`` (*batch, 1)."""
+
+    v: Tensor
+    weights: Tensor
+    slopes: Tensor
+    lower: Tensor
+    upper: Tensor
+    level: Tensor
+
+    def entries(self, t: Tensor) -> Tensor:
+        """y(t)."""
+        return (self.v - t * self.slopes).clamp(self.lower, self.upper)
+
+    def sum_at(self, t: Tensor) -> Tensor:
+        """g(t); (*batch, 1)."""
+        return (self.weights * self.entries(t)).sum(-1, keepdim=True)
+
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest g(t), as t goes to plus and minus infinity; (*batch, 1)."""
+        still = self.v.clamp(self.lower, self.upper)
+        up, down = self.slopes > 0, self.slopes < 0
+        last = torch.where(up, self.lower, torch.where(down, self.upper, still))
+        first = torch.where(up, self.upper, torch.where(down, self.lower, still))
+        return _dot(self.weights, last), _dot(self.weights, first)
+
+
+def clip_to_level(
+    v: Tensor,
+    level: Bounds,
+    *,
+    weights: Bounds = 1.0,
+    slopes: Bounds | None = None,
+    lower: Bounds = -math.inf,
+    upper: Bounds = math.inf,
+    at_most: bool = False,
+) -> Clipped:
+    """y = clip(v - t * slopes, lower, upper) and t (*batch, 1) with sum(weights * y) == level.
+
+    ``v`` (*batch, n); ``weights``, ``slopes`` (by default the weights), ``lower`` and ``upper`` (*batch, n) or numbers,
+    ``level`` (*batch, 1) or a number; their batch dimensions broadcast. With ``at_most`` the sum is <= level, t >= 0.
+    Where no y satisfies the row, NaN in the instance. Differentiable to any order.
+    """
+    row = _filled(v, weights, weights if slopes is None else slopes, lower, upper, level)
+    fixed = _Row(*(part.detach() for part in row))
+    with torch.no_grad():
+        smallest, largest = fixed.limits()
+        allowance = _rounding(fixed)
+        feasible = (smallest <= fixed.level + allowance) & (fixed.lower <= fixed.upper).all(-1, keepdim=True)
+        active = fixed.sum_at(torch.zeros_like(fixed.level)) > fixed.level
+        if not at_most:
+            active = torch.ones_like(active)
+            feasible = feasible & (largest >= fixed.level - allowance)
+        root, inside = _root(fixed)
+        root = torch.where(active, root, 0)
+        at = fixed.v - root * fixed.slopes
+        free = (at >= fixed.lower) & (at <= fixed.upper)
+        free = (free | (inside & active)) & (fixed.lower < fixed.upper)
+        at_lower = at - fixed.lower <= fixed.upper - at
+    held = torch.where(at_lower, row.lower, row.upper)
+    slope = (row.weights * row.slopes * free).sum(-1, keepdim=True)
+    determined = active & (slope > 0)
+    excess = (row.weights * torch.where(free, row.v, held)).sum(-1, keepdim=True) - row.level
+    t = torch.where(determined, excess / torch.where(determined, slope, 1), root)
+    t = torch.where(feasible, t, torch.nan)
+    return Clipped(torch.where(feasible, torch.where(free, row.v - t * row.slopes, held), torch.nan), t)
+
+
+def _root(row: _Row) -> tuple[Tensor, Tensor]:
+    """t with g(t) = level, (*batch, 1), and the entries that are off their bounds around it, (*batch, n)."""
+    moving = row.slopes != 0
+    slopes = torch.where(moving, row.slopes, 1)
+    ends = torch.stack([(row.v - row.upper) / slopes, (row.v - row.lower) / slopes])
+    enters, leaves = torch.where(moving, ends.amin(0), -torch.inf), torch.where(moving, ends.amax(0), torch.inf)
+    edge = torch.full_like(row.level, torch.inf)
+    points = torch.cat([-edge, torch.cat([enters, leaves], -1).sort(-1).values, edge], -1)
+    below = torch.zeros_like(row.level, dtype=torch.int64)
+    above = below + points.shape[-1] - 1
+    for _ in range(math.ceil(math.log2(points.shape[-1]))):
+        middle = (below + above) // 2
+        t = points.gather(-1, middle)
+        still_over = (row.sum_at(torch.where(t.isfinite(), t, 0)) >= row.level) & t.isfinite() | (t == -torch.inf)
+        below, above = torch.where(still_over, middle, below), torch.where(still_over, above, middle)
+    left, right = points.gather(-1, below), points.gather(-1, below + 1)
+    inside = moving & (enters <= left) & (leaves >= right)
+    slope = (row.weights * row.slopes * inside).sum(-1, keepdim=True)
+    start = torch.where(left.isfinite(), left, torch.where(right.isfinite(), right, 0))
+    step = (row.sum_at(start) - row.level) / torch.where(slope > 0, slope, 1)
+    return torch.where(slope > 0, start + step, start).clamp(left, right), inside
+
+
+def _filled(v: Tensor, *parts: Bounds) -> _Row:
+    *entries, level = (p if isinstance(p, Tensor) else v.new_full((1,), p) for p in parts)
+    batch = torch.broadcast_shapes(v.shape[:-1], *(p.shape[:-1] for p in (*entries, level)))  # type: ignore[no-untyped-call]
+    weights, slopes, lower, upper = (t.expand(*batch, v.shape[-1]) for t in entries)
+    return _Row(v.expand(*batch, v.shape[-1]), weights, slopes, lower, upper, level.expand(*batch, 1))
+
+
+def _dot(a: Tensor, y: Tensor) -> Tensor:
+    """a'y where an entry without weight counts nothing, infinite as it may be; (*batch, 1)."""
+    return torch.where(a == 0, 0, a * y).sum(-1, keepdim=True)
+
+
+def _rounding(row: _Row) -> Tensor:
+    """What the sum of the bounds may be off by; (*batch, 1)."""
+    terms = [torch.where(b.isfinite(), row.weights * b, 0).abs().sum(-1, keepdim=True) for b in (row.lower, row.upper)]
+    eps = torch.finfo(row.v.dtype).eps
+    return 4 * eps * (terms[0] + terms[1] + row.level.abs())
