@@ -28,6 +28,7 @@ from declarative.runtime.layer import Block, Layer, Solution
 from declarative.runtime.local import local_problem, root_problem
 from declarative.runtime.points import BoundedPoint, BoxPoint, EqualityPoint, InequalityPoint, LocalPoint, RootPoint
 from declarative.runtime.quadratic import DenseQP, QPPoint
+from declarative.runtime.simplex import project_on_simplex
 from declarative.runtime.smooth import LocalProblem, RootProblem
 from declarative.runtime.status import Status
 from declarative.runtime.thresholds import clip_to_level
@@ -71,6 +72,7 @@ __all__ = [
     "linear_rows",
     "local_problem",
     "matvec",
+    "project_on_simplex",
     "root_problem",
     "split",
     "stack",

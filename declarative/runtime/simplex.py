@@ -36,8 +36,14 @@ class SimplexProjection(NamedTuple):
 
 
 def project_on_simplex(v: Tensor, total: Tensor | float = 1.0) -> SimplexProjection:
-    """Projection of ``v`` (*batch, n), n >= 1; ``total`` s is a number, or (*batch, 1). NaN where s is negative."""
+    """Projection of ``v`` (*batch, n), n >= 1; ``total`` s is a number or (*batch, 1). NaN where s is negative.
+
+    The batch dimensions of the two broadcast.
+    """
     level = total if isinstance(total, Tensor) else v.new_full((1,), total)
+    if level.dim() > 1 and level.shape[:-1] != v.shape[:-1]:
+        batch = torch.broadcast_shapes(v.shape[:-1], level.shape[:-1])  # type: ignore[no-untyped-call]
+        v, level = v.expand(*batch, v.shape[-1]), level.expand(*batch, 1)
     if v.numel() and v.dtype == level.dtype and library.serves((v, level)) and not _has_tangent(v, level):
         return SimplexProjection(*_Compiled.apply(v, level))  # type: ignore[no-untyped-call]
     return _by_sort(v, level)

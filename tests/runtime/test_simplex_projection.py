@@ -87,3 +87,10 @@ def test_no_projection_is_nan() -> None:
     y = project_on_simplex(bad, torch.tensor([[-1.0], [1.0], [1.0]])).y
     assert y.isnan().all()
     assert project_on_simplex(bad[:1], 0.0).y.tolist() == [[0.0, 0.0]]
+
+
+def test_batches_broadcast() -> None:
+    v, total = normal(6), normal(3, 1, seed=4).abs()
+    projected = project_on_simplex(v, total)
+    for got, s in zip(projected.y, total, strict=True):
+        torch.testing.assert_close(got, project_on_simplex(v, float(s)).y)
