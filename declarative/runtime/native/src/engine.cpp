@@ -100,7 +100,7 @@ int solve(const SolveCall& call) {
   const int64_t in_lanes = deal.groups ? kernels.solve_room(call, false) : 0;
   const int64_t by_one = deal.singles ? kernels.solve_room(call, true) : 0;
   const int64_t threads = useful_threads(call.threads, 10 * work(call.problem) * (double)call.problem.batch);
-  return parallel(deal.jobs(), threads, Order::any, [&](int64_t job, int64_t) {
+  return parallel(deal.jobs(), threads, [&](int64_t job) {
     kernels.solve(call, deal.first(job), deal.one(job), memory.of(std::max(in_lanes, by_one)));
     memory.trim();
   });
@@ -116,19 +116,22 @@ int adjoint(const AdjointCall& call) {
   for (int g = 0; g < 8; g++)
     if (gradients[g].data && !gradients[g].stride) apart += size_of(call.problem, g);
   const int64_t threads = useful_threads(call.threads, 2 * work(call.problem) * (double)call.problem.batch);
-  double* shared = apart ? (double*)calloc((size_t)(apart * threads), sizeof(double)) : nullptr;
+  // The batch is cut into fixed shares with sums of their own: they are the same whichever thread takes which.
+  const int64_t jobs = deal.jobs(), shares = apart ? std::min(jobs, 2 * threads) : jobs;
+  double* shared = apart ? (double*)calloc((size_t)(apart * shares), sizeof(double)) : nullptr;
   if (apart && !shared) return 1;
-  // Every thread has a fixed share of the batch: the sums are the same in every call.
-  const int failed = parallel(deal.jobs(), threads, Order::fixed, [&](int64_t job, int64_t thread) {
-    kernels.adjoint(call, deal.first(job), deal.one(job), memory.of(room), shared + thread * apart);
+  const int failed = parallel(shares, threads, [&](int64_t share) {
+    void* const room_here = memory.of(room);
+    for (int64_t job = jobs * share / shares; job < jobs * (share + 1) / shares; job++)
+      kernels.adjoint(call, deal.first(job), deal.one(job), room_here, shared + share * apart);
     memory.trim();
   });
   double* sums = shared;
   for (int g = 0; g < 8; g++)
     if (gradients[g].data && !gradients[g].stride) {
       const int64_t size = size_of(call.problem, g);
-      if (call.problem.single) write_sum<float>(gradients[g], sums, size, apart, threads);
-      else write_sum<double>(gradients[g], sums, size, apart, threads);
+      if (call.problem.single) write_sum<float>(gradients[g], sums, size, apart, shares);
+      else write_sum<double>(gradients[g], sums, size, apart, shares);
       sums += size;
     }
   free(shared);
@@ -138,7 +141,7 @@ int adjoint(const AdjointCall& call) {
 template <class Call> int by_rows(const Call& call, void (*kernel)(const Call&, int64_t, int64_t)) {
   const int64_t threads = useful_threads(call.threads, 2.0 * (double)call.count * (double)call.size);
   const int64_t jobs = std::min(call.count, 4 * threads);
-  return parallel(jobs, threads, Order::any, [&](int64_t job, int64_t) {
+  return parallel(jobs, threads, [&](int64_t job) {
     kernel(call, call.count * job / jobs, call.count * (job + 1) / jobs);
   });
 }

@@ -14,19 +14,14 @@ namespace declarative {
 namespace {
 
 struct Task {
-  const std::function<void(int64_t, int64_t)>* job;
+  const std::function<void(int64_t)>* job;
   int64_t jobs, threads;
-  Order order;
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
 
-  void work(int64_t thread) {
+  void work() {
     try {
-      if (order == Order::fixed) {
-        for (int64_t i = jobs * thread / threads; i < jobs * (thread + 1) / threads; i++) (*job)(i, thread);
-      } else {
-        for (int64_t i; (i = next.fetch_add(1)) < jobs;) (*job)(i, thread);
-      }
+      for (int64_t i; (i = next.fetch_add(1)) < jobs;) (*job)(i);
     } catch (const std::bad_alloc&) {
       failed = true;
     }
@@ -40,28 +35,27 @@ class Pool {
   void run(Task& task) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      while (workers_ < task.threads - 1) {
-        const int64_t number = ++workers_;
-        std::thread([this, number] { serve(number); }).detach();
-      }
+      for (; workers_ < task.threads - 1; workers_++) std::thread([this] { serve(); }).detach();
       task_ = &task;
-      pending_ = task.threads - 1;
+      places_ = task.threads - 1;
       generation_.fetch_add(1, std::memory_order_release);
     }
-    wake_.notify_all();
-    task.work(0);
-    for (int spin = 0; spin < SPINS && pending_.load(std::memory_order_acquire); spin++) pause();
+    for (int64_t i = 1; i < task.threads; i++) wake_.notify_one();
+    task.work();
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return pending_ == 0; });
-    task_ = nullptr;
+    task_ = nullptr;  // whoever has not begun has nothing to do any more
+    lock.unlock();
+    for (int spin = 0; spin < SPINS && busy_.load(std::memory_order_acquire); spin++) pause();
+    lock.lock();
+    done_.wait(lock, [this] { return busy_ == 0; });
   }
 
  private:
   static constexpr int SPINS = 2000;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::atomic<int64_t> generation_{0}, pending_{0};
-  int64_t workers_ = 0;
+  std::atomic<int64_t> generation_{0}, busy_{0};
+  int64_t workers_ = 0, places_ = 0;
   Task* task_ = nullptr;
 
   static void pause() {
@@ -70,21 +64,20 @@ class Pool {
 #endif
   }
 
-  void serve(int64_t number) {
+  void serve() {
     int64_t seen = 0;
     for (;;) {
-      Task* task;
       for (int spin = 0; spin < SPINS && generation_.load(std::memory_order_acquire) == seen; spin++) pause();
-      {
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return generation_ != seen; });
-        seen = generation_;
-        task = task_;
-      }
-      if (!task || number >= task->threads) continue;
-      task->work(number);
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (--pending_ == 0) done_.notify_one();
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return generation_ != seen; });
+      seen = generation_;
+      if (!task_ || places_ == 0) continue;
+      Task* const task = task_;
+      places_--, busy_++;
+      lock.unlock();
+      task->work();
+      lock.lock();
+      if (--busy_ == 0) done_.notify_one();
     }
   }
 };
@@ -105,17 +98,12 @@ Pool& the_pool() {
 
 }  // namespace
 
-int parallel(int64_t jobs, int64_t threads, Order order, const std::function<void(int64_t, int64_t)>& job) {
-  Task task{&job, jobs, threads < jobs ? threads : jobs, order};
-  if (task.threads > 1) {
-    Pool& shared = the_pool();
-    std::unique_lock<std::mutex> free(shared.in_use, std::try_to_lock);
-    if (free.owns_lock()) {
-      shared.run(task);
-      return task.failed;
-    }
-  }
-  for (int64_t thread = 0; thread < task.threads; thread++) task.work(thread);
+int parallel(int64_t jobs, int64_t threads, const std::function<void(int64_t)>& job) {
+  Task task{&job, jobs, threads < jobs ? threads : jobs};
+  std::unique_lock<std::mutex> free;
+  if (task.threads > 1) free = std::unique_lock<std::mutex>(the_pool().in_use, std::try_to_lock);
+  if (free.owns_lock()) the_pool().run(task);
+  else task.work();
   return task.failed;
 }
 

@@ -7,14 +7,10 @@
 
 namespace declarative {
 
-enum class Order {
-  any,    // threads take the next job when they are free
-  fixed,  // thread t of T does the same share of the jobs in every call
-};
-
-// Run job(index, thread) for every index below `jobs`, on at most `threads` threads of which the caller is one.
-// Returns one where a job ran out of memory, else zero. Calls from several threads at once run one after the other's
-// pool is busy in their own thread; a child process after fork starts with a pool of its own.
-int parallel(int64_t jobs, int64_t threads, Order order, const std::function<void(int64_t, int64_t)>& job);
+// Run job(index) for every index below `jobs`, on at most `threads` threads of which the caller is one. Threads take the
+// next job when they are free, and the caller waits for none that has not begun: on a busy machine it does the work
+// itself. Returns one where a job ran out of memory, else zero. Where several threads call at once, one has the pool and
+// the others work by themselves; a child process after fork starts with a pool of its own.
+int parallel(int64_t jobs, int64_t threads, const std::function<void(int64_t)>& job);
 
 }  // namespace declarative
