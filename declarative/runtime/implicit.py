@@ -36,6 +36,12 @@ def solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFail
     ``on_failure``: ``"raise"`` raises `SolveError` naming the instances without an answer, ``"nan"`` gives them NaN
     and a zero gradient, ``"keep"`` gives whatever the solver ended with, and a zero gradient.
     """
+    if torch.compiler.is_compiling():  # iterations are no graph: the compiler breaks here, and calls them as they are
+        return torch.compiler.disable(_solve)(problem, solver, adjoint, on_failure)  # type: ignore[no-any-return, no-untyped-call]
+    return _solve(problem, solver, adjoint, on_failure)
+
+
+def _solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure) -> Solved:
     *point, status, iterations, residual = _Solution.apply(problem, solver, adjoint, on_failure, *problem.tensors)  # type: ignore[no-untyped-call]
     return Solved(tuple(point), status, iterations, residual)
 

@@ -216,6 +216,20 @@ def test_threads_and_lanes_do_not_change_the_answer() -> None:
         assert torch.equal(one, turned.roll(-3, 0))
 
 
+def test_a_compiled_program_calls_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make(4, 6, 4, 1)
+
+    def x_of(q: Tensor) -> Tensor:
+        parts = [problem.tensors[0], 2 * q, *problem.tensors[2:]]
+        return implicit.solve(problem.with_tensors(parts), NativeInteriorPoint(), NativeActiveSetAdjoint()).point[0] + 1
+
+    q = problem.q.clone().requires_grad_()
+    expected = torch.autograd.grad(x_of(q).square().sum(), q)[0]
+    monkeypatch.setattr(InteriorPoint, "solve", NoReference.solve)
+    got = torch.autograd.grad(torch.compile(x_of, backend="eager")(q).square().sum(), q)[0]
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_solves_too() -> None:
     problem = make(64, 20, 20)
