@@ -11,7 +11,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test test-all check docs clean
+.PHONY: help demo test test-all check docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -35,6 +35,9 @@ check: $(VENV)/.dev  ## format, lint, types, architecture
 docs: $(VENV)/.dev  ## write the pages that come from the program: atoms, structures, errors, diagnostics
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python docs/compare_messages.py
+
+bench: $(VENV)/.dev  ## differentiable quadratic programs side by side
+	@$(BIN)/python -m benchmarks.quadratic_programs
 
 clean:  ## remove what the targets made, the environment too
 	@rm -rf $(VENV) build dist *.egg-info examples/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -37,6 +37,7 @@ from declarative.runtime.points import (
     SemidefinitePoint,
 )
 from declarative.runtime.quadratic import DenseQP, QPPoint
+from declarative.runtime.simplex import project_on_simplex
 from declarative.runtime.smooth import LocalProblem, RootProblem
 from declarative.runtime.spectral import semidefinite_parts, shrink_singular_values
 from declarative.runtime.spectral_problems import NuclearNormProximal, SemidefiniteProjection
@@ -86,6 +87,7 @@ __all__ = [
     "linear_rows",
     "local_problem",
     "matvec",
+    "project_on_simplex",
     "root_problem",
     "semidefinite_parts",
     "shrink_singular_values",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from declarative.runtime.adjoints.active_set import ActiveSetAdjoint
 from declarative.runtime.adjoints.cone import ConeAdjoint
+from declarative.runtime.adjoints.native_active_set import NativeActiveSetAdjoint
 from declarative.runtime.adjoints.smooth import SmoothAdjoint
 from declarative.runtime.cone import ConeProgram
 from declarative.runtime.problem import Adjoint, Problem, Solver
@@ -13,12 +13,12 @@ from declarative.runtime.quadratic import DenseQP
 from declarative.runtime.smooth import LocalProblem, RootProblem
 from declarative.runtime.solvers.clarabel import Clarabel
 from declarative.runtime.solvers.direct import Direct
-from declarative.runtime.solvers.interior_point import InteriorPoint
+from declarative.runtime.solvers.native_interior_point import NativeInteriorPoint
 from declarative.runtime.solvers.newton import Newton
 from declarative.runtime.solvers.root import DampedNewton
 
 DEFAULTS: dict[type[Problem], tuple[type[Any], type[Adjoint]]] = {
-    DenseQP: (InteriorPoint, ActiveSetAdjoint),
+    DenseQP: (NativeInteriorPoint, NativeActiveSetAdjoint),
     ConeProgram: (Clarabel, ConeAdjoint),
     LocalProblem: (Newton, SmoothAdjoint),
     RootProblem: (DampedNewton, SmoothAdjoint),

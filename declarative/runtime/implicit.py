@@ -13,7 +13,7 @@ Reference: Krantz and Parks, The Implicit Function Theorem, 2002; Amos and Kolte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
 from typing import Any, Literal
 
 import torch
@@ -21,9 +21,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from declarative.runtime.errors import SolveError
-from declarative.runtime.problem import Adjoint, Point, Problem, Solved, Solver
+from declarative.runtime.problem import Adjoint, Problem, Solved, Solver
+from declarative.runtime.pullback import pull_back, usable
 from declarative.runtime.status import Status
-from declarative.runtime.transforms import values_are_hidden
+
+__all__ = ["OnFailure", "failure_message", "solve", "usable"]
 
 OnFailure = Literal["raise", "nan", "keep"]
 
@@ -34,17 +36,14 @@ def solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFail
     ``on_failure``: ``"raise"`` raises `SolveError` naming the instances without an answer, ``"nan"`` gives them NaN
     and a zero gradient, ``"keep"`` gives whatever the solver ended with, and a zero gradient.
     """
+    if torch.compiler.is_compiling():  # iterations are no graph: the compiler breaks here, and calls them as they are
+        return torch.compiler.disable(_solve)(problem, solver, adjoint, on_failure)  # type: ignore[no-any-return, no-untyped-call]
+    return _solve(problem, solver, adjoint, on_failure)
+
+
+def _solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure) -> Solved:
     *point, status, iterations, residual = _Solution.apply(problem, solver, adjoint, on_failure, *problem.tensors)  # type: ignore[no-untyped-call]
     return Solved(tuple(point), status, iterations, residual)
-
-
-def usable(status: Tensor) -> Tensor:
-    """Mask of the instances whose point may be returned; (*batch)."""
-    mask = torch.zeros_like(status, dtype=torch.bool)
-    for member in Status:
-        if member.usable:
-            mask = mask | (status == member)
-    return mask
 
 
 def failure_message(solved: Solved) -> str:
@@ -79,12 +78,13 @@ class _Solution(torch.autograd.Function):
         problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         solved = solver.solve(problem.with_tensors(tensors))
-        ok = usable(solved.status)
-        if on_failure == "raise" and not bool(ok.all()):
-            raise SolveError(failure_message(solved))
         point = solved.point
-        if on_failure == "nan":
-            point = tuple(torch.where(ok[..., None], p, torch.nan) for p in point)
+        if on_failure != "keep" and bool(solved.status.any()):  # a first look, at little cost
+            ok = usable(solved.status)
+            if on_failure == "raise" and not bool(ok.all()):
+                raise SolveError(failure_message(solved))
+            if on_failure == "nan":
+                point = tuple(torch.where(ok[..., None], p, torch.nan) for p in point)
         return (*point, solved.status, solved.iterations, solved.residual)
 
     @staticmethod
@@ -104,10 +104,12 @@ class _Solution(torch.autograd.Function):
         wanted = [i for i in range(ctx.count) if ctx.needs_input_grad[4 + i]]
         gradients: list[Tensor | None] = [None] * ctx.count
         if wanted and any(c is not None for c in cotangents[: len(point)]):
-            bar = tuple(torch.zeros_like(p) if c is None else c for p, c in zip(point, cotangents, strict=False))
-            for i, gradient in zip(
-                wanted, _pull_back(ctx.problem, ctx.adjoint, tensors, point, status, bar, wanted), strict=True
-            ):
+            given = cotangents[: len(point)]
+            found = ctx.adjoint.pull_back(ctx.problem.with_tensors(tensors), point, given, status, wanted)
+            if found is None:
+                bar = tuple(torch.zeros_like(p) if c is None else c for p, c in zip(point, given, strict=True))
+                found = pull_back(ctx.problem, ctx.adjoint, tensors, point, status, bar, wanted)
+            for i, gradient in zip(wanted, found, strict=True):
                 gradients[i] = gradient
         return (None, None, None, None, *gradients)
 
@@ -121,10 +123,10 @@ class _Solution(torch.autograd.Function):
         point = tuple(forward_ad.unpack_dual(p, level=0).primal for p in point)  # type: ignore[no-untyped-call]
         given = {i: t for i, t in enumerate(tangents[4:]) if t is not None}
 
-        def pull_back(*bar: Tensor) -> tuple[Tensor, ...]:
-            return _pull_back(ctx.problem, ctx.adjoint, tensors, point, status, bar, list(given))
+        def of_cotangents(*bar: Tensor) -> tuple[Tensor, ...]:
+            return pull_back(ctx.problem, ctx.adjoint, tensors, point, status, bar, list(given))
 
-        push_forward = torch.func.vjp(pull_back, *(torch.zeros_like(p) for p in point))[1]
+        push_forward = torch.func.vjp(of_cotangents, *(torch.zeros_like(p) for p in point))[1]
         return (*push_forward(tuple(given.values())), None, None, None)
 
     @staticmethod
@@ -153,52 +155,5 @@ class _Solution(torch.autograd.Function):
         return output, (0,) * len(output)
 
 
-def _pull_back(
-    problem: Problem,
-    adjoint: Adjoint,
-    tensors: tuple[Tensor, ...],
-    point: Point,
-    status: Tensor,
-    bar: Point,
-    wanted: list[int],
-) -> tuple[Tensor, ...]:
-    """theta_bar = -(dF/dtheta)' u for the wanted tensors, with (dF/dw)' u = w_bar. Failed instances contribute zero."""
-    ok = usable(status)
-    some_failed = not values_are_hidden(ok) and not bool(ok.all())
-    if some_failed and not bool(ok.any()):
-        return tuple(torch.zeros_like(tensors[i]) for i in wanted)
-
-    def settled(data: Sequence[Tensor]) -> Problem:
-        if some_failed:
-            data = [_replaced(~ok, t, rank) for t, rank in zip(data, problem.core_ranks, strict=True)]
-        return problem.with_tensors(data)
-
-    if some_failed:
-        point = tuple(_replaced(~ok, p, 1) for p in point)
-        bar = tuple(torch.where(ok[..., None], b, 0) for b in bar)
-    u = adjoint.solve(settled(tensors), point, bar)
-    if some_failed:
-        u = tuple(torch.where(ok[..., None], x, 0) for x in u)
-
-    def residual(*chosen: Tensor) -> Point:
-        data = list(tensors)
-        for i, tensor in zip(wanted, chosen, strict=True):
-            data[i] = tensor
-        return settled(data).residual(point)
-
-    pull = torch.func.vjp(residual, *(tensors[i] for i in wanted))[1]
-    return tuple(-g for g in pull(u))
-
-
-def _replaced(failed: Tensor, tensor: Tensor, core_rank: int) -> Tensor:
-    """The tensor with the data of failed instances replaced by those of the first good one; (*batch, *core).
-
-    Zero times infinity must not reach the parameters that the batch shares, so the residual has to be finite, with
-    finite derivatives, at every instance. Only a point and data that belong together make sure of that.
-    """
-    if tensor.dim() == core_rank:
-        return tensor
-    core = tensor.shape[tensor.dim() - core_rank :]
-    full = tensor.expand(*failed.shape, *core)
-    good = full[tuple((~failed).nonzero()[0])]
-    return torch.where(failed.reshape(*failed.shape, *[1] * core_rank), good, full)
+# torch looks the signature up in every call; found on the function, it is not derived anew.
+_Solution.forward.__signature__ = inspect.signature(_Solution.forward)  # type: ignore[attr-defined]

@@ -45,7 +45,10 @@ class Problem(ABC):
     @property
     def batch_shape(self) -> torch.Size:
         """Leading dimensions of all data, broadcast together."""
-        shapes = [t.shape[: t.dim() - rank] for t, rank in zip(self.tensors, self.core_ranks, strict=True)]
+        shapes = {t.shape[: t.dim() - rank] for t, rank in zip(self.tensors, self.core_ranks, strict=True)}
+        shapes.discard(torch.Size())
+        if len(shapes) <= 1:
+            return torch.Size(*shapes)
         return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 
@@ -89,6 +92,20 @@ class Adjoint(ABC):
         Where not, its backward raises `NotImplementedError`: gradient mode does not tell a first derivative from the
         inner of two, since torch.func keeps it on throughout.
         """
+
+    def pull_back(
+        self,
+        problem: Problem,
+        point: Point,
+        cotangents: tuple[Tensor | None, ...],
+        status: Tensor,
+        wanted: Sequence[int],
+    ) -> tuple[Tensor, ...] | None:
+        """First derivatives at once: theta_bar for the ``wanted`` of ``problem.tensors``; None to go the general way.
+
+        ``cotangents`` are those of the point, None where zero. Instances whose ``status`` is not usable give zero.
+        """
+        return None
 
     def residual(self, problem: Problem, point: Point, cotangent: Point, u: Point) -> Tensor:
         """Largest entry of (dF/dw)' u - cotangent per instance, relative to the cotangent; (*batch)."""

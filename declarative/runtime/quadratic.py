@@ -134,7 +134,10 @@ class DenseQP(Problem):
         return tuple(CORE_RANKS[name] for name in self._present())
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
-        return type(self)(**dict(zip(self._present(), tensors, strict=True)))
+        present = self._present()
+        if all(new is old for new, old in zip(tensors, present.values(), strict=True)):
+            return self
+        return type(self)(**dict(zip(present, tensors, strict=True)))
 
     @staticmethod
     def unpack(point: Point) -> QPPoint:

@@ -2,10 +2,9 @@
 
     minimise    p/2 ||y||^2 + q'y   subject to  1'y = s, y >= 0
 
-With v = -q/p the solution is y = max(v - t, 0), the threshold t making the entries sum to s: with v sorted downwards
-and k the largest index where v_k > (v_1 + ... + v_k - s) / k, t is that quotient. On the support S the derivative is
-diag(1_S) - 1_S 1_S' / |S|, which differentiating t over a fixed support gives; an entry exactly at the threshold
-(weakly active) counts as support. Duals: nu = p t, lambda = p max(t - v, 0).
+With v = -q/p the solution is y = max(v - t, 0), the threshold t making the entries sum to s, which the runtime finds.
+On the support S the derivative is diag(1_S) - 1_S 1_S' / |S|; an entry exactly at the threshold (weakly active) counts
+as support. Duals: nu = p t, lambda = p max(t - v, 0).
 
 Reference: Held, Wolfe and Crowder, Validation of subgradient optimization, 1974; Martins and Astudillo, From softmax to
 sparsemax, 2016.
@@ -81,9 +80,7 @@ class SimplexMatch(Match):
     """``variable`` is the projection of ``point`` onto the simplex of the row's total."""
 
     structure = "simplex_projection"
-    local_names = frozenset(
-        {"v", "p", "total", "descending", "count", "excess", "size", "support", "t", "nu", "bounds"}
-    )
+    local_names = frozenset({"v", "p", "total", "size", "t", "rest", "nu", "bounds"})
     variable: Variable
     point: Expression
     curvature: Expression
@@ -100,21 +97,12 @@ class SimplexMatch(Match):
         lines = [f"v = {show(self.point)}"]
         if number(total) is None:
             lines.append(f"total = {self._total_of_one_entry(show)}")
-            lines.append("total = torch.where(total >= 0, total, torch.nan)")
-        lines += [
-            "descending = v.detach().sort(-1, descending=True).values",
-            "count = torch.arange(1, v.shape[-1] + 1, device=v.device, dtype=v.dtype)",
-            f"excess = descending.cumsum(-1) - {level}",
-            "size = (count * descending > excess).sum(-1, keepdim=True).clamp_min(1)",
-            "support = v >= excess.gather(-1, size - 1) / size",
-            f"t = ((v * support).sum(-1, keepdim=True) - {level}) / support.sum(-1, keepdim=True)",
-            f"{y} = (v - t) * support",
-        ]
+        lines.append(f"{y}, t, rest = project_on_simplex(v, {level})")
         p = show(self.curvature) if number(self.curvature) is not None else f"({show(self.curvature)})[..., None]"
         front = "" if p == "1" else f"{p} * "
         nu = over(Constant(1.0), self.row.factor)
         sign = "" if nu == ONE else "-" if nu == Constant(-1.0) else f"{show(nu)} * "
-        lines += [f"nu = {sign}{front}t", f"bounds = {front}torch.where(support, 0, v - t)"]
+        lines += [f"nu = {sign}{front}t", f"bounds = {front}rest"]
         duals = {}
         if self.row.origin is not None:
             duals[self.row.origin] = "point.eq[..., 0]"
@@ -126,7 +114,7 @@ class SimplexMatch(Match):
             point=(y, "nu", "bounds"),
             fields=("x", "eq", "bounds"),
             duals=duals,
-            uses=("torch", "fill") if number(total) is None else ("torch",),
+            uses=("project_on_simplex", "fill") if number(total) is None else ("project_on_simplex",),
         )
 
     def derivative(self, show: Show) -> tuple[str, ...]:
@@ -171,7 +159,7 @@ class SimplexMatch(Match):
 @final
 class SimplexProjection(Structure):
     name = "simplex_projection"
-    doc = "the projection onto the simplex (sparsemax): a threshold found by one sort"
+    doc = "the projection onto the simplex (sparsemax): the threshold is one scalar root"
 
     def recognise(self, canonical: Canonical) -> SimplexMatch | Mismatch:
         form = canonical.quadratic

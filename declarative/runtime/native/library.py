@@ -1,0 +1,66 @@
+"""The compiled library, loaded once, and the calls into it.
+
+It is a plain shared library with a C interface: it links against nothing of torch, and ctypes releases the interpreter
+lock while it runs. A call is one array of 64-bit integers, laid out as the structures of ``src/call.hpp``. Where the
+package was installed without a compiler the library is absent, and everything is served by torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The library, or None, with one warning, where it was not built or cannot be loaded."""
+    found = sorted(Path(__file__).parent.glob("_engine*.so")) + sorted(Path(__file__).parent.glob("_engine*.pyd"))
+    try:
+        loaded = ctypes.CDLL(str(found[-1])) if found else None
+    except OSError:
+        loaded = None
+    if loaded is None:
+        warnings.warn(
+            "the compiled kernels are not installed, torch serves in their place, more slowly; "
+            "install a C++ compiler and reinstall to build them",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    loaded.declarative_instructions.restype = ctypes.c_char_p
+    return loaded
+
+
+def instructions() -> str | None:
+    """The instruction set in use (``avx512``, ``avx2`` or ``baseline``), None without the library."""
+    loaded = library()
+    return None if loaded is None else loaded.declarative_instructions().decode()
+
+
+def limit_instructions(level: int) -> None:
+    """Use AVX-512 (2), at most AVX2 (1) or the baseline (0), where the processor has it; for comparison and tests."""
+    loaded = library()
+    if loaded is not None:
+        loaded.declarative_limit_instructions(ctypes.c_int(level))
+
+
+def serves(tensors: Sequence[Tensor]) -> bool:
+    """Whether the library may be called on these tensors: real data in float32 or float64, in the CPU's memory."""
+    if torch.compiler.is_compiling() or tensors[0].dtype not in (torch.float64, torch.float32):
+        return False
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.is_cpu and not wrapped(t) for t in tensors)
+    return plain and library() is not None
+
+
+def call(name: str, fields: Sequence[int]) -> None:
+    """Call ``declarative_<name>`` of a library that is there; raises MemoryError where it ran out of memory."""
+    array = (ctypes.c_int64 * len(fields))(*fields)
+    if getattr(library(), f"declarative_{name}")(array):
+        raise MemoryError(f"the compiled kernel `{name}` ran out of memory")

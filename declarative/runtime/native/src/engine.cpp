@@ -1,0 +1,172 @@
+// The C interface: chooses the kernels for this processor, deals the instances out to threads, and sums what they share.
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+#include <new>
+
+#include "kernels.hpp"
+#include "threads.hpp"
+
+namespace declarative {
+namespace {
+
+#if defined(__x86_64__) || defined(__i386__)
+#define DECLARATIVE_X86 1
+#else
+#define DECLARATIVE_X86 0
+#endif
+
+const Kernels* best_kernels() {
+#if DECLARATIVE_X86
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    return avx512_kernels();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2_kernels();
+#endif
+  return baseline_kernels();
+}
+
+const Kernels* chosen = best_kernels();
+
+// A worker's memory, aligned to a cache line and kept between calls unless it is large.
+struct Memory {
+  void* start = nullptr;
+  int64_t size = 0;
+  void* of(int64_t wanted) {
+    if (wanted > size) {
+      free(start);
+      start = nullptr, size = 0;
+      const int64_t rounded = (wanted + 4095) / 4096 * 4096;
+      start = aligned_alloc(64, (size_t)rounded);
+      if (!start) throw std::bad_alloc();
+      size = rounded;
+    }
+    return start;
+  }
+  void trim() {
+    if (size > (INT64_C(64) << 20)) free(start), start = nullptr, size = 0;
+  }
+  ~Memory() { free(start); }
+};
+
+thread_local Memory memory;
+
+// How a batch is dealt out: groups of lanes, then single instances where a group would be mostly empty.
+struct Deal {
+  int64_t lanes, groups, singles;
+  Deal(int64_t batch, int64_t lanes, bool lanes_pay) : lanes(lanes), groups(batch / lanes), singles(batch % lanes) {
+    if (lanes_pay && singles) groups++, singles = 0;
+  }
+  int64_t jobs() const { return groups + singles; }
+  bool one(int64_t job) const { return job >= groups; }
+  int64_t first(int64_t job) const { return one(job) ? groups * lanes + job - groups : job * lanes; }
+};
+
+// Whether the instances that fill no group are faster in lanes than one by one. A group costs about as much as three
+// instances by themselves, and less where the problem is so small that one by one leaves the registers empty.
+bool lanes_pay(const Quadratic& problem) {
+  const int64_t rest = problem.batch % chosen->lanes, size = problem.n + problem.p + problem.m;
+  return rest * (size < 40 ? 4 : 3) >= chosen->lanes;
+}
+
+// Floating-point operations of one instance, roughly.
+double work(const Quadratic& q) {
+  const double n = (double)q.n, rows = (double)(q.m + 2 * q.p);
+  return n * n * (n / 3 + rows) + 100 * (n + rows);
+}
+
+int64_t useful_threads(int64_t threads, double operations) {
+  const double most = operations / 2e5;  // a thread is worth waking for some tens of microseconds of work
+  return std::max<int64_t>(1, std::min<int64_t>(threads, (int64_t)most + 1));
+}
+
+int64_t size_of(const Quadratic& q, int which) {
+  const int64_t sizes[] = {q.n * q.n, q.n, q.p * q.n, q.p, q.m * q.n, q.m, q.n, q.n};
+  return sizes[which];
+}
+
+template <class S> void write_sum(Batched to, const double* sums, int64_t size, int64_t apart, int64_t parts) {
+  for (int64_t e = 0; e < size; e++) {
+    double sum = 0;
+    for (int64_t t = 0; t < parts; t++) sum += sums[t * apart + e];
+    ((S*)to.data)[e] = (S)sum;
+  }
+}
+
+int solve(const SolveCall& call) {
+  const Kernels& kernels = *chosen;
+  const Deal deal(call.problem.batch, kernels.lanes, lanes_pay(call.problem));
+  const int64_t in_lanes = deal.groups ? kernels.solve_room(call, false) : 0;
+  const int64_t by_one = deal.singles ? kernels.solve_room(call, true) : 0;
+  const int64_t threads = useful_threads(call.threads, 10 * work(call.problem) * (double)call.problem.batch);
+  return parallel(deal.jobs(), threads, [&](int64_t job) {
+    kernels.solve(call, deal.first(job), deal.one(job), memory.of(std::max(in_lanes, by_one)));
+    memory.trim();
+  });
+}
+
+int adjoint(const AdjointCall& call) {
+  const Kernels& kernels = *chosen;
+  const Deal deal(call.problem.batch, kernels.lanes, lanes_pay(call.problem));
+  const int64_t room = std::max(deal.groups ? kernels.adjoint_room(call, false) : 0,
+                                deal.singles ? kernels.adjoint_room(call, true) : 0);
+  const Batched* gradients = &call.gradient.P;
+  int64_t apart = 0;
+  for (int g = 0; g < 8; g++)
+    if (gradients[g].data && !gradients[g].stride) apart += size_of(call.problem, g);
+  const int64_t threads = useful_threads(call.threads, 2 * work(call.problem) * (double)call.problem.batch);
+  // The batch is cut into fixed shares with sums of their own: they are the same whichever thread takes which.
+  const int64_t jobs = deal.jobs(), shares = apart ? std::min(jobs, 2 * threads) : jobs;
+  double* shared = apart ? (double*)calloc((size_t)(apart * shares), sizeof(double)) : nullptr;
+  if (apart && !shared) return 1;
+  const int failed = parallel(shares, threads, [&](int64_t share) {
+    void* const room_here = memory.of(room);
+    for (int64_t job = jobs * share / shares; job < jobs * (share + 1) / shares; job++)
+      kernels.adjoint(call, deal.first(job), deal.one(job), room_here, shared + share * apart);
+    memory.trim();
+  });
+  double* sums = shared;
+  for (int g = 0; g < 8; g++)
+    if (gradients[g].data && !gradients[g].stride) {
+      const int64_t size = size_of(call.problem, g);
+      if (call.problem.single) write_sum<float>(gradients[g], sums, size, apart, shares);
+      else write_sum<double>(gradients[g], sums, size, apart, shares);
+      sums += size;
+    }
+  free(shared);
+  return failed;
+}
+
+template <class Call> int by_rows(const Call& call, void (*kernel)(const Call&, int64_t, int64_t)) {
+  const int64_t threads = useful_threads(call.threads, 2.0 * (double)call.count * (double)call.size);
+  const int64_t jobs = std::min(call.count, 4 * threads);
+  return parallel(jobs, threads, [&](int64_t job) {
+    kernel(call, call.count * job / jobs, call.count * (job + 1) / jobs);
+  });
+}
+
+}  // namespace
+}  // namespace declarative
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+// All return zero, or one where memory ran out.
+EXPORT int declarative_solve(const declarative::SolveCall* call) { return declarative::solve(*call); }
+EXPORT int declarative_adjoint(const declarative::AdjointCall* call) { return declarative::adjoint(*call); }
+EXPORT int declarative_simplex(const declarative::SimplexCall* call) {
+  return declarative::by_rows(*call, declarative::chosen->simplex);
+}
+EXPORT int declarative_simplex_pullback(const declarative::SimplexPullback* call) {
+  return declarative::by_rows(*call, declarative::chosen->simplex_pullback);
+}
+
+// The instruction set in use, and a way to use a lesser one: 2 is AVX-512, 1 is AVX2, 0 the baseline.
+EXPORT const char* declarative_instructions() { return declarative::chosen->name; }
+EXPORT void declarative_limit_instructions(int level) {
+  const declarative::Kernels* best = declarative::best_kernels();
+#if DECLARATIVE_X86
+  if (level < 2 && best == declarative::avx512_kernels()) best = declarative::avx2_kernels();
+#endif
+  declarative::chosen = level < 1 ? declarative::baseline_kernels() : best;
+}

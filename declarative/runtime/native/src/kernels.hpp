@@ -1,0 +1,27 @@
+// The kernels of one instruction set, as a table of functions.
+#pragma once
+
+#include "call.hpp"
+
+namespace declarative {
+
+struct Kernels {
+  const char* name;
+  int64_t lanes;
+  // Bytes that one worker needs; `one`: for an instance by itself instead of lanes of them.
+  int64_t (*solve_room)(const SolveCall&, bool one);
+  int64_t (*adjoint_room)(const AdjointCall&, bool one);
+  // The instances from `first` on, as many as there are lanes (or one).
+  void (*solve)(const SolveCall&, int64_t first, bool one, void* room);
+  // Likewise; gradients of shared parameters are added to `shared`, laid out one parameter after the other.
+  void (*adjoint)(const AdjointCall&, int64_t first, bool one, void* room, double* shared);
+  // Rows [first, last) of the projection onto {0 <= y <= cap, sum y = total}, and of its pullback.
+  void (*simplex)(const SimplexCall&, int64_t first, int64_t last);
+  void (*simplex_pullback)(const SimplexPullback&, int64_t first, int64_t last);
+};
+
+const Kernels* avx512_kernels();
+const Kernels* avx2_kernels();
+const Kernels* baseline_kernels();
+
+}  // namespace declarative

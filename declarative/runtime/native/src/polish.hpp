@@ -1,0 +1,288 @@
+// From a point near a solution to the solution itself: read the active set off it and solve its linear system.
+//
+// With the right active set the KKT conditions are linear equations, solved to rounding. Where the guess was wrong, rows
+// with a negative multiplier are let go, violated ones are taken up, and it is tried again. The best trial of a lane is
+// its answer, measured as `DenseQP.relative_residual` measures it: on the data as it was given.
+#pragma once
+
+#include "active_system.hpp"
+
+namespace DECLARATIVE_ISA {
+
+constexpr double EXACT = 1e-14;  // relative residual at which nothing is left to improve
+constexpr int TRIALS = 5;        // active sets tried in a row
+constexpr int SWEEPS = 8;        // corrections of one active system
+
+template <class V> static inline void keep(MaskOf<V> where, V* into, const V* from, int64_t size) {
+  for (int64_t i = 0; i < size; i++) into[i] = select(where, from[i], into[i]);
+}
+
+// x, nu, lambda and z, the multiplier of the upper bound minus the one of the lower, of a scaled program.
+template <class V> struct KktPoint {
+  V *x, *nu, *lambda, *z;
+  KktPoint(const Program<V>& p, Arena<V>& arena)
+      : x(arena.take(p.N)), nu(arena.take(p.Q)), lambda(arena.take(p.m)), z(arena.take(p.N)) {}
+};
+
+template <class V> class Polish {
+ public:
+  typedef MaskOf<V> Mask;
+  KktPoint<V> answer;
+  V residual;
+
+  Polish(const Program<V>& program, Arena<V>& arena, V* triangle_room, V* inverse_room)
+      : answer(program, arena), at(program), system(program, arena, triangle_room, inverse_room), now(program, arena) {
+    force = arena.take(at.N), lift = arena.take(at.N), gap_eq = arena.take(at.Q), gap_row = arena.take(at.m);
+    room = arena.take(at.m), rise = arena.take(at.Q), upper = arena.take(at.N), lower = arena.take(at.N);
+  }
+
+  void reset() {
+    clear(answer.x, at.N), clear(answer.nu, at.Q), clear(answer.lambda, at.m), clear(answer.z, at.N);
+    residual = splat<V>(__builtin_inf());
+  }
+
+  // Try active sets in the open lanes, starting from the one where multipliers `l` exceed slacks `s`.
+  void from(const V* x, const V* nu, const V* s, const V* l, Mask open) {
+    guess(x, nu, s, l);
+    for (int trial = 0; trial < TRIALS; trial++) {
+      solve_on_active_set(open);
+      const V value = relative_residual(now);
+      const Mask better = open & (value < residual);
+      keep(better, answer.x, now.x, at.N), keep(better, answer.nu, now.nu, at.Q);
+      keep(better, answer.lambda, now.lambda, at.m), keep(better, answer.z, now.z, at.N);
+      residual = select(better, value, residual);
+      open = open & (value > splat<V>(EXACT)) & corrected();
+      if (!any(open)) return;
+    }
+  }
+
+  // The answer as float32 can hold it, and its residual; lanes without an answer keep having none.
+  void round_to_single() {
+    const Mask found = finite(residual);
+    round(answer.x, at.N, [&](int64_t i) { return at.length * at.D[i]; });
+    round(answer.nu, at.Q, [&](int64_t r) { return at.length / at.cost * at.E[r]; });
+    round(answer.lambda, at.m, [&](int64_t k) { return at.length / at.cost * at.F[k]; });
+    round(answer.z, at.N, [&](int64_t i) { return at.length / at.cost / at.D[i]; });
+    residual = select(found, relative_residual(answer), residual);
+  }
+
+ private:
+  const Program<V>& at;
+  ActiveSystem<V> system;
+  KktPoint<V> now;
+  V *force, *lift, *gap_eq, *gap_row, *room, *rise;
+  V *upper, *lower;  // one where the variable is held there
+
+  static V flag(Mask m) { return select(m, splat<V>(1), splat<V>(0)); }
+  static Mask on(V flag) { return flag > splat<V>(0); }
+
+  template <class Scale> static void round(V* values, int64_t size, Scale scale) {
+    for (int64_t i = 0; i < size; i++) {
+      const V factor = scale(i);
+      V value = values[i] * factor;
+      for (int l = 0; l < Traits<V>::lanes; l++) set_lane(value, l, (double)(float)lane(value, l));
+      values[i] = value / factor;
+    }
+  }
+
+  void guess(const V* x, const V* nu, const V* s, const V* l) {
+    const V zero = splat<V>(0);
+    for (int64_t k = 0; k < at.m; k++) {
+      const Mask active = on(at.live[k]) & (l[k] > s[k]);
+      system.weight[k] = select(active, splat<V>(PENALTY), zero), now.lambda[k] = select(active, l[k], zero);
+    }
+    for (int64_t r = 0; r < at.Q; r++) {
+      system.weight_eq[r] = splat<V>(r < at.p ? PENALTY : 0.0);
+      now.nu[r] = nu[r];
+    }
+    for (int64_t i = 0; i < at.N; i++) {
+      V high = zero, low = zero, over = zero, under = zero;
+      if (at.upper_at >= 0) {
+        const int64_t k = at.upper_at + i;
+        high = l[k], over = flag(on(at.live[k]) & (l[k] > s[k]));
+      }
+      if (at.lower_at >= 0) {
+        const int64_t k = at.lower_at + i;
+        low = l[k], under = flag(on(at.live[k]) & (l[k] > s[k]));
+      }
+      upper[i] = flag(on(over) & negate(on(under) & (low > high)));
+      lower[i] = flag(on(under) & negate(on(over) & (high >= low)));
+      now.x[i] = x[i];
+      now.z[i] = select(on(upper[i]) | on(lower[i]), high - low, zero);
+    }
+  }
+
+  // The point moved, by the least-norm step, to where the conditions of the active set hold.
+  void solve_on_active_set(Mask open) {
+    const V zero = splat<V>(0);
+    for (int64_t i = 0; i < at.N; i++) {
+      if (at.upper_at >= 0) now.x[i] = select(on(upper[i]), at.d[at.upper_at + i], now.x[i]);
+      if (at.lower_at >= 0) now.x[i] = select(on(lower[i]), -at.d[at.lower_at + i], now.x[i]);
+      system.free[i] = select(on(upper[i]) | on(lower[i]), zero, at.free[i]);
+      now.x[i] = select(on(at.free[i]), now.x[i], at.fixed[i]);
+    }
+    system.factor_active(splat<V>(PROXIMAL));
+    V before = splat<V>(__builtin_inf());
+    Mask going = open;
+    for (int sweep = 0; sweep <= SWEEPS; sweep++) {
+      const V size = defect();
+      going = going & (size < before * 0.5) & (size > splat<V>(0));
+      before = size;
+      if (sweep == SWEEPS || !any(going)) break;
+      correct(going);
+    }
+    for (int64_t i = 0; i < at.N; i++) now.z[i] = select(on(system.free[i]), zero, -force[i]);
+  }
+
+  // The residual of the active set's equations, and its largest entry.
+  V defect() {
+    gradient(now, force);
+    clear(gap_row, at.m);
+    add_transposed_times(gap_row, at.Gt, now.x, at.N, at.m);
+    times(gap_eq, at.A, now.x, at.Q, at.N);
+    V size = splat<V>(0), poison = size;
+    for (int64_t i = 0; i < at.N; i++) size = magnitude(size, force[i] * system.free[i]), poison += force[i] - force[i];
+    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] -= at.b[r], size = magnitude(size, gap_eq[r]);
+    for (int64_t k = 0; k < at.m; k++) {
+      gap_row[k] = select(on(system.weight[k]), gap_row[k] - at.d[k], splat<V>(0));
+      size = magnitude(size, gap_row[k]);
+    }
+    return size + poison;
+  }
+
+  // One sweep of the method of multipliers.
+  void correct(Mask going) {
+    for (int64_t k = 0; k < at.m; k++) room[k] = system.weight[k] * gap_row[k];
+    times(lift, at.Gt, room, at.N, at.m);
+    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] *= system.weight_eq[r];
+    add_transposed_times(lift, at.A, gap_eq, at.Q, at.N);
+    for (int64_t i = 0; i < at.N; i++) lift[i] = -force[i] - lift[i];
+    system.solve(lift);
+    for (int64_t i = 0; i < at.N; i++) now.x[i] = select(going, now.x[i] + lift[i], now.x[i]);
+    clear(room, at.m);
+    add_transposed_times(room, at.Gt, lift, at.N, at.m);
+    for (int64_t k = 0; k < at.m; k++) {
+      const V change = system.weight[k] * (room[k] + gap_row[k]);
+      now.lambda[k] = select(going, now.lambda[k] + change, now.lambda[k]);
+    }
+    times(rise, at.A, lift, at.Q, at.N);
+    for (int64_t r = 0; r < at.Q; r++) {
+      const V change = system.weight_eq[r] * rise[r] + gap_eq[r];
+      now.nu[r] = select(going, now.nu[r] + change, now.nu[r]);
+    }
+  }
+
+  // y = Px + q + A'nu + G'lambda.
+  void gradient(const KktPoint<V>& point, V* y) const {
+    times(y, at.P, point.x, at.N, at.N);
+    for (int64_t i = 0; i < at.N; i++) y[i] += at.q[i];
+    add_transposed_times(y, at.A, point.nu, at.Q, at.N);
+    for (int64_t first = 0; first < at.N; first += Traits<V>::tile)
+      panel_times<+1>(y + first, at.Gt + first * at.m, point.lambda, at.m);
+  }
+
+  // Where another active set is wanted; it is set up for the next trial.
+  Mask corrected() {
+    const V zero = splat<V>(0), penalty = splat<V>(PENALTY);
+    Mask changed = negate(everywhere<V>());
+    clear(room, at.m);
+    add_transposed_times(room, at.Gt, now.x, at.N, at.m);
+    for (int64_t k = 0; k < at.m; k++) {
+      const Mask was = on(system.weight[k]);
+      const Mask wanted = on(at.live[k]) & ((was & (now.lambda[k] >= zero)) | (negate(was) & (room[k] > at.d[k])));
+      changed = changed | (was & negate(wanted)) | (wanted & negate(was));
+      system.weight[k] = select(wanted, penalty, zero);
+      now.lambda[k] = select(wanted, now.lambda[k], zero);
+    }
+    for (int64_t i = 0; i < at.N; i++) {
+      if (at.upper_at >= 0) {
+        const Mask was = on(upper[i]), alive = on(at.live[at.upper_at + i]);
+        const Mask wanted =
+            alive & ((was & (now.z[i] >= zero)) | (negate(was) & (now.x[i] > at.d[at.upper_at + i])));
+        changed = changed | (was & negate(wanted)) | (wanted & negate(was));
+        upper[i] = flag(wanted);
+      }
+      if (at.lower_at >= 0) {
+        const Mask was = on(lower[i]), alive = on(at.live[at.lower_at + i]);
+        const Mask wanted =
+            alive & ((was & (now.z[i] <= zero)) | (negate(was) & (-now.x[i] > at.d[at.lower_at + i])));
+        changed = changed | (was & negate(wanted)) | (wanted & negate(was));
+        lower[i] = flag(wanted & negate(on(upper[i])));
+      }
+    }
+    return changed;
+  }
+
+  // |A| |x| or |G| |x|, row by row.
+  static void sizes_by_rows(V* y, const V* M, const V* x, int64_t rows, int64_t columns) {
+    constexpr int T = Traits<V>::tile;
+    clear(y, rows);
+    for (int64_t first = 0; first < rows; first += T)
+      for (int64_t j = 0; j < columns; j++)
+        for (int a = 0; a < T; a++) y[first + a] += absolute(M[first * columns + j * T + a]) * absolute(x[j]);
+  }
+  static void sizes_by_columns(V* y, const V* M, const V* x, int64_t rows, int64_t columns) {
+    constexpr int T = Traits<V>::tile;
+    clear(y, columns);
+    for (int64_t first = 0; first < rows; first += T)
+      for (int64_t j = 0; j < columns; j++)
+        for (int a = 0; a < T; a++) y[j] += absolute(M[first * columns + j * T + a]) * absolute(x[first + a]);
+  }
+
+  // Largest entry of the KKT residual at a point, each part relative to the terms it is a sum of, on the given data.
+  V relative_residual(const KktPoint<V>& point) {
+    const V zero = splat<V>(0), one = splat<V>(1), back = at.length / at.cost;
+    V worst_dual = zero, dual = zero, worst_box = zero, primal = zero, poison = zero;
+    gradient(point, force);
+    times(lift, at.P, point.x, at.N, at.N);
+    const auto count_terms = [&] {
+      for (int64_t i = 0; i < at.n; i++) dual = magnitude(dual, lift[i] * back / at.D[i]);
+    };
+    count_terms();
+    clear(lift, at.N);
+    add_transposed_times(lift, at.A, point.nu, at.Q, at.N);
+    count_terms();
+    times(lift, at.Gt, point.lambda, at.N, at.m);
+    count_terms();
+    for (int64_t i = 0; i < at.n; i++) {
+      const V out = back / at.D[i], whole = at.length * at.D[i], x = point.x[i], z = point.z[i];
+      worst_dual = magnitude(worst_dual, (force[i] + z) * out), poison += force[i] - force[i];
+      dual = magnitude(magnitude(dual, at.q[i] * out), z * out);
+      primal = magnitude(primal, x * whole);
+      V high = splat<V>(__builtin_inf()), low = high;  // room below the upper and above the lower bound, as given
+      if (at.upper_at >= 0)
+        high = select(on(at.live[at.upper_at + i]), (at.d[at.upper_at + i] - x) * whole, high);
+      if (at.lower_at >= 0)
+        low = select(on(at.live[at.lower_at + i]), (at.d[at.lower_at + i] + x) * whole, low);
+      const V own = z * out;
+      V miss = select(own > high, high, select(-own > low, low, own));
+      miss = select(on(at.free[i]), miss, (x - at.fixed[i]) * whole);
+      worst_box = magnitude(worst_box, miss);
+    }
+    V worst_eq = zero, rows = zero, worst_row = zero, inequalities = zero, negative = zero;
+    times(gap_eq, at.A, point.x, at.Q, at.N);
+    for (int64_t r = 0; r < at.p; r++) {
+      const V whole = at.length / at.E[r];
+      worst_eq = magnitude(worst_eq, (gap_eq[r] - at.b[r]) * whole), rows = magnitude(rows, at.b[r] * whole);
+      poison += gap_eq[r] - gap_eq[r];
+    }
+    sizes_by_rows(gap_eq, at.A, point.x, at.Q, at.N);
+    for (int64_t r = 0; r < at.p; r++) rows = magnitude(rows, gap_eq[r] * at.length / at.E[r]);
+    clear(room, at.m);
+    add_transposed_times(room, at.Gt, point.x, at.N, at.m);
+    sizes_by_columns(gap_row, at.Gt, point.x, at.N, at.m);
+    for (int64_t k = 0; k < at.m; k++) {
+      const V whole = at.length / at.F[k], multiplier = point.lambda[k] * back * at.F[k];
+      const V slack = select(on(at.live[k]), (at.d[k] - room[k]) * whole, splat<V>(__builtin_inf()));
+      worst_row = magnitude(worst_row, select(multiplier > slack, slack, multiplier));
+      inequalities = magnitude(magnitude(inequalities, at.d[k] * whole), gap_row[k] * whole);
+      negative = larger(negative, -multiplier), poison += room[k] - room[k];
+    }
+    dual += one;
+    V worst = larger(worst_dual / dual, worst_eq / (rows + one));
+    worst = larger(larger(worst, worst_row / (inequalities + one)), worst_box / (primal + one));
+    return larger(worst, negative / dual) + poison;
+  }
+};
+
+}  // namespace DECLARATIVE_ISA

@@ -1,0 +1,217 @@
+// The data of `lanes` quadratic programs side by side, equilibrated by powers of two, which round nothing.
+//
+// With diagonal D, E, F and numbers c and t the scaled program has
+//
+//     P^ = c D P D,  q^ = c D q / t,  A^ = E A D,  b^ = E b / t,  G^ = F G D,  h^ = F h / t,  bounds^ = bounds / (t D)
+//
+// and its solution returns as x = t D x^, nu = (t/c) E nu^, lambda = (t/c) F lambda^, z = (t/c) z^ / D.
+//
+// All inequalities are Cx + s = d with C = [G; I; -I]: the rows, then the upper and the lower bounds where there are any.
+//
+// Reference: Ruiz, A scaling algorithm to equilibrate both rows and columns norms in matrices, 2001.
+#pragma once
+
+#include "call.hpp"
+#include "dense.hpp"
+
+namespace DECLARATIVE_ISA {
+
+constexpr double UNBOUNDED = 1e20;  // a bound of this magnitude or more is no constraint
+
+// Memory by bumping a pointer; with a null base it only counts.
+template <class V> struct Arena {
+  V* base;
+  int64_t used = 0;
+  V* take(int64_t count) {
+    V* start = base ? base + used : nullptr;
+    used += count;
+    return start;
+  }
+};
+
+template <class V> static void clear(V* into, int64_t size) {
+  for (int64_t i = 0; i < size; i++) into[i] = splat<V>(0);
+}
+
+template <class V> struct Program {
+  typedef MaskOf<V> Mask;
+  int64_t n, p, m;  // as given
+  int64_t N, Q;     // n and p padded
+  int64_t count;    // rows of C
+  int64_t upper_at, lower_at;  // where the bounds begin in C, or -1
+  V *P, *A, *Gt;    // panels of P (N, N), A (Q, N), G' (N, m)
+  V *q, *b, *d;     // d: right-hand side of C, zero where dead
+  V *live;          // one where an inequality is finite, else zero
+  V *D, *E, *F;
+  V *fixed;         // the value of a fixed variable, else zero
+  V *free;          // one for a variable that is not fixed, zero for a fixed one and for padding
+  V *by_x, *by_eq, *by_row;  // room for one round of scaling
+  V cost, length;
+  Mask usable;      // no crossed or senseless bounds
+
+  Program(const declarative::Quadratic& call, Arena<V>& arena)
+      : n(call.n), p(call.p), m(call.m), N(padded<V>(n)), Q(padded<V>(p)), upper_at(-1), lower_at(-1) {
+    count = m;
+    if (call.upper.data) upper_at = count, count += N;
+    if (call.lower.data) lower_at = count, count += N;
+    P = arena.take(N * N), A = arena.take(Q * N), Gt = arena.take(N * m);
+    q = arena.take(N), b = arena.take(Q), d = arena.take(count), live = arena.take(count);
+    D = arena.take(N), E = arena.take(Q), F = arena.take(m);
+    fixed = arena.take(N), free = arena.take(N);
+    by_x = arena.take(N), by_eq = arena.take(Q), by_row = arena.take(m);
+  }
+
+  // Read instances first, first + 1, ...; the last one of the batch again in the lanes that are left over.
+  template <class S> void load(const declarative::Quadratic& call, int64_t first);
+  void equilibrate();
+};
+
+// Where the tensor of each lane's instance begins.
+template <class S, class V> struct Sources {
+  const S* of[Traits<V>::lanes];
+  Sources(declarative::Batched from, int64_t first, int64_t batch) {
+    for (int l = 0; l < Traits<V>::lanes; l++)
+      of[l] = (const S*)from.data + (first + l < batch ? first + l : batch - 1) * from.stride;
+  }
+  V operator[](int64_t element) const {
+    V v;
+    for (int l = 0; l < Traits<V>::lanes; l++) set_lane(v, l, (double)of[l][element]);
+    return v;
+  }
+};
+
+// A vector of each instance into lanes.
+template <class S, class V>
+static void load_vector(V* into, declarative::Batched from, int64_t size, int64_t first, int64_t batch) {
+  if (!from.data) return clear(into, size);
+  const Sources<S, V> in(from, first, batch);
+  for (int64_t i = 0; i < size; i++) into[i] = in[i];
+}
+
+// A matrix of each instance into panels of its rows, or of its columns, with `across` entries per row of panels.
+template <bool TRANSPOSED, class S, class V>
+static void load_matrix(V* into, declarative::Batched from, int64_t rows, int64_t columns, int64_t across, int64_t first,
+                        int64_t batch) {
+  const Sources<S, V> in(from, first, batch);
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < columns; j++)
+      into[TRANSPOSED ? cell<V>(j, i, across) : cell<V>(i, j, across)] = in[i * columns + j];
+}
+
+template <class V> static void symmetrise(V* P, int64_t N) {
+  for (int64_t i = 0; i < N; i++)
+    for (int64_t j = 0; j < i; j++) {
+      V& low = P[cell<V>(i, j, N)];
+      V& high = P[cell<V>(j, i, N)];
+      low = high = (low + high) * 0.5;
+    }
+}
+
+template <class V>
+template <class S>
+void Program<V>::load(const declarative::Quadratic& call, int64_t first) {
+  const V zero = splat<V>(0), one = splat<V>(1);
+  clear(P, N * N), clear(A, Q * N), clear(Gt, N * m), clear(q, N), clear(b, Q);
+  load_matrix<false, S>(P, call.P, n, n, N, first, call.batch);
+  symmetrise(P, N);
+  load_vector<S>(q, call.q, n, first, call.batch);
+  if (p) load_matrix<false, S>(A, call.A, p, n, N, first, call.batch);
+  if (p) load_vector<S>(b, call.b, p, first, call.batch);
+  if (m) load_matrix<true, S>(Gt, call.G, m, n, m, first, call.batch);
+  if (m) load_vector<S>(d, call.h, m, first, call.batch);
+  usable = everywhere<V>();
+  for (int64_t k = 0; k < m; k++) {
+    usable = usable & (d[k] > splat<V>(-__builtin_inf()));
+    const Mask dead = d[k] >= splat<V>(UNBOUNDED);
+    live[k] = select(dead, zero, one), d[k] = select(dead, zero, d[k]);
+  }
+  if (upper_at >= 0) load_vector<S>(d + upper_at, call.upper, n, first, call.batch);
+  if (lower_at >= 0) load_vector<S>(d + lower_at, call.lower, n, first, call.batch);
+  for (int64_t i = 0; i < N; i++) {
+    const V high = upper_at >= 0 && i < n ? d[upper_at + i] : splat<V>(__builtin_inf());
+    const V low = lower_at >= 0 && i < n ? d[lower_at + i] : splat<V>(-__builtin_inf());
+    usable = usable & (low <= high) & (low < splat<V>(__builtin_inf())) & (high > splat<V>(-__builtin_inf()));
+    const Mask held = low == high;
+    fixed[i] = select(held, low, zero);
+    free[i] = i < n ? select(held, zero, one) : zero;
+    if (upper_at >= 0) {
+      const Mask dead = held | (high >= splat<V>(UNBOUNDED));
+      live[upper_at + i] = select(dead, zero, one), d[upper_at + i] = select(dead, zero, high);
+    }
+    if (lower_at >= 0) {
+      const Mask dead = held | (low <= splat<V>(-UNBOUNDED));
+      live[lower_at + i] = select(dead, zero, one), d[lower_at + i] = select(dead, zero, -low);
+    }
+    D[i] = one;
+  }
+  for (int64_t i = 0; i < Q; i++) E[i] = one;
+  for (int64_t k = 0; k < m; k++) F[k] = one;
+  cost = length = one;
+}
+
+// 2^-k near 1/sqrt(size), bounded; one where the size is zero.
+template <class V> static inline V inverse_root(V size) {
+  const V bounded = larger(smaller(size, splat<V>(1e8)), splat<V>(1e-8));
+  return select(size > splat<V>(0), power_of_two(splat<V>(1) / root(bounded)), splat<V>(1));
+}
+
+// Multiply the rows of panels by `by_row`, and the columns by `by_column`.
+template <class V> static void scale(V* M, const V* by_row, const V* by_column, int64_t rows, int64_t columns) {
+  constexpr int T = Traits<V>::tile;
+  for (int64_t first = 0; first < rows; first += T)
+    for (int64_t j = 0; j < columns; j++)
+      for (int a = 0; a < T; a++) M[first * columns + j * T + a] *= by_row[first + a] * by_column[j];
+}
+
+// Largest magnitudes of the rows and of the columns of panels, on top of what is there.
+template <class V> static void extents(const V* M, V* of_row, V* of_column, int64_t rows, int64_t columns) {
+  constexpr int T = Traits<V>::tile;
+  for (int64_t first = 0; first < rows; first += T)
+    for (int64_t j = 0; j < columns; j++)
+      for (int a = 0; a < T; a++) {
+        const V size = absolute(M[first * columns + j * T + a]);
+        of_row[first + a] = larger(of_row[first + a], size);
+        if (of_column) of_column[j] = larger(of_column[j], size);
+      }
+}
+
+template <class V> void Program<V>::equilibrate() {
+  const V zero = splat<V>(0), one = splat<V>(1);
+  for (int round = 0; round < 3; round++) {
+    clear(by_x, N), clear(by_eq, Q), clear(by_row, m);
+    extents(P, by_x, (V*)nullptr, N, N);
+    extents(A, by_eq, by_x, Q, N);
+    extents(Gt, by_x, by_row, N, m);
+    Mask moved = negate(everywhere<V>());
+    const auto settle = [&](V* sizes, V* total, int64_t size) {
+      for (int64_t i = 0; i < size; i++) {
+        sizes[i] = inverse_root(sizes[i]);
+        total[i] *= sizes[i];
+        moved = moved | (sizes[i] != one);
+      }
+    };
+    settle(by_x, D, N), settle(by_eq, E, Q), settle(by_row, F, m);
+    if (!any(moved)) break;
+    scale(P, by_x, by_x, N, N), scale(A, by_eq, by_x, Q, N), scale(Gt, by_x, by_row, N, m);
+  }
+  V curvature = zero, reach = zero;
+  for (int64_t i = 0; i < N * N; i++) curvature = magnitude(curvature, P[i]);
+  for (int64_t i = 0; i < N; i++) {
+    q[i] *= D[i], fixed[i] /= D[i];
+    if (upper_at >= 0) d[upper_at + i] /= D[i], reach = magnitude(reach, d[upper_at + i]);
+    if (lower_at >= 0) d[lower_at + i] /= D[i], reach = magnitude(reach, d[lower_at + i]);
+    reach = select(curvature > zero, magnitude(reach, q[i] / curvature), magnitude(reach, fixed[i]));
+  }
+  for (int64_t r = 0; r < Q; r++) b[r] *= E[r], reach = magnitude(reach, b[r]);
+  for (int64_t k = 0; k < m; k++) d[k] *= F[k], reach = magnitude(reach, d[k]);
+  length = select(reach > zero, power_of_two(smaller(larger(reach, splat<V>(1e-12)), one)), one);
+  V steepness = curvature;
+  for (int64_t i = 0; i < N; i++) steepness = magnitude(steepness, q[i] / length);
+  cost = select(steepness > zero, one / power_of_two(steepness), one);
+  for (int64_t i = 0; i < N * N; i++) P[i] *= cost;
+  for (int64_t i = 0; i < N; i++) q[i] *= cost / length, fixed[i] /= length;
+  for (int64_t r = 0; r < Q; r++) b[r] /= length;
+  for (int64_t k = 0; k < count; k++) d[k] /= length;
+}
+
+}  // namespace DECLARATIVE_ISA

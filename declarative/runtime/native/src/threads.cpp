@@ -1,0 +1,110 @@
+#include "threads.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+namespace declarative {
+namespace {
+
+struct Task {
+  const std::function<void(int64_t)>* job;
+  int64_t jobs, threads;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+
+  void work() {
+    try {
+      for (int64_t i; (i = next.fetch_add(1)) < jobs;) (*job)(i);
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+  }
+};
+
+class Pool {
+ public:
+  std::mutex in_use;
+
+  void run(Task& task) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      for (; workers_ < task.threads - 1; workers_++) std::thread([this] { serve(); }).detach();
+      task_ = &task;
+      places_ = task.threads - 1;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    for (int64_t i = 1; i < task.threads; i++) wake_.notify_one();
+    task.work();
+    std::unique_lock<std::mutex> lock(mutex_);
+    task_ = nullptr;  // whoever has not begun has nothing to do any more
+    lock.unlock();
+    for (int spin = 0; spin < SPINS && busy_.load(std::memory_order_acquire); spin++) pause();
+    lock.lock();
+    done_.wait(lock, [this] { return busy_ == 0; });
+  }
+
+ private:
+  static constexpr int SPINS = 2000;
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::atomic<int64_t> generation_{0}, busy_{0};
+  int64_t workers_ = 0, places_ = 0;
+  Task* task_ = nullptr;
+
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+  }
+
+  void serve() {
+    int64_t seen = 0;
+    for (;;) {
+      for (int spin = 0; spin < SPINS && generation_.load(std::memory_order_acquire) == seen; spin++) pause();
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return generation_ != seen; });
+      seen = generation_;
+      if (!task_ || places_ == 0) continue;
+      Task* const task = task_;
+      places_--, busy_++;
+      lock.unlock();
+      task->work();
+      lock.lock();
+      if (--busy_ == 0) done_.notify_one();
+    }
+  }
+};
+
+// Never destroyed: its threads may outlive every other object of the process.
+Pool* pool = nullptr;
+
+Pool& the_pool() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    pool = new Pool;
+#if defined(__unix__) || defined(__APPLE__)
+    pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+#endif
+  });
+  return *pool;
+}
+
+}  // namespace
+
+int parallel(int64_t jobs, int64_t threads, const std::function<void(int64_t)>& job) {
+  Task task{&job, jobs, threads < jobs ? threads : jobs};
+  std::unique_lock<std::mutex> free;
+  if (task.threads > 1) free = std::unique_lock<std::mutex>(the_pool().in_use, std::try_to_lock);
+  if (free.owns_lock()) the_pool().run(task);
+  else task.work();
+  return task.failed;
+}
+
+}  // namespace declarative

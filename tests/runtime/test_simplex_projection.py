@@ -1,0 +1,96 @@
+"""`project_on_simplex` by the compiled kernel, against bisection, closed values and differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from declarative.runtime.native import library
+from declarative.runtime.simplex import project_on_simplex
+
+pytestmark = pytest.mark.skipif(library.library() is None, reason="installed without a compiler")
+
+
+@pytest.fixture(params=[2, 1, 0], ids=["best", "avx2", "baseline"], autouse=True)
+def every_instruction_set(request: pytest.FixtureRequest) -> object:
+    library.limit_instructions(request.param)
+    yield
+    library.limit_instructions(2)
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def by_bisection(v: Tensor, total: Tensor) -> Tensor:
+    """The threshold as the root of a monotone function, to the last bit but a few."""
+    low, high = v.amin(-1, keepdim=True) - total, v.amax(-1, keepdim=True)
+    for _ in range(200):
+        middle = (low + high) / 2
+        too_low = (v - middle).clamp_min(0).sum(-1, keepdim=True) > total
+        low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
+    return (low + high) / 2
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 10), (2, 3, 33), (5, 1000), (2, 70001)])
+def test_threshold_is_the_root(shape: tuple[int, ...]) -> None:
+    v, total = 2 * normal(*shape), normal(*shape[:-1], 1, seed=1).abs()
+    y, t, rest = project_on_simplex(v, total)
+    torch.testing.assert_close(t, by_bisection(v, total), rtol=1e-13, atol=1e-13)
+    assert torch.equal(y, (v - t).clamp_min(0))
+    assert torch.equal(rest, (v - t).clamp_max(0))
+
+
+def test_float32_sums_are_exact_to_its_rounding() -> None:
+    v = normal(4, 20000, dtype=torch.float32)
+    y, t, _ = project_on_simplex(v, 50.0)
+    torch.testing.assert_close(t.double(), by_bisection(v.double(), torch.tensor(50.0).double()), rtol=0, atol=1e-6)
+    assert y.dtype == t.dtype == torch.float32
+
+
+def test_first_and_second_derivatives() -> None:
+    v, total = normal(3, 9).requires_grad_(), normal(3, 1, seed=1).abs().requires_grad_()
+    assert torch.autograd.gradcheck(lambda v, s: tuple(project_on_simplex(v, s)), (v, total))
+    assert torch.autograd.gradgradcheck(lambda v, s: tuple(project_on_simplex(v, s)), (v, total))
+
+
+def test_shared_total_collects_the_sum() -> None:
+    v, total = normal(4, 9), torch.tensor([1.5], dtype=torch.float64, requires_grad=True)
+    (shared,) = torch.autograd.grad(project_on_simplex(v, total).y[:, 0].sum(), total)
+    rows = total.detach().expand(4, 1).clone().requires_grad_()
+    (own,) = torch.autograd.grad(project_on_simplex(v, rows).y[:, 0].sum(), rows)
+    assert own.abs().sum() > 0
+    torch.testing.assert_close(shared, own.sum(0))
+
+
+def test_transforms_and_forward_mode() -> None:
+    v, direction = normal(4, 6), normal(4, 6, seed=2)
+    mapped = torch.func.vmap(lambda row: project_on_simplex(row).y)(v)
+    torch.testing.assert_close(mapped, project_on_simplex(v).y)
+    jacobian = torch.func.jacrev(lambda row: project_on_simplex(row).y)(v[0])
+    with forward_ad.dual_level():
+        pushed = forward_ad.unpack_dual(project_on_simplex(forward_ad.make_dual(v[0], direction[0])).y).tangent
+    torch.testing.assert_close(pushed, jacobian @ direction[0])
+
+
+def test_an_entry_at_the_threshold_counts_as_support() -> None:
+    v = torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64, requires_grad=True)
+    y = project_on_simplex(v).y
+    (gradient,) = torch.autograd.grad(y[0], v)
+    assert gradient.tolist() == [0.5, -0.5, 0.0]
+
+
+def test_no_projection_is_nan() -> None:
+    bad = torch.tensor([[1.0, 2.0], [torch.nan, 0.0], [torch.inf, 0.0]])
+    y = project_on_simplex(bad, torch.tensor([[-1.0], [1.0], [1.0]])).y
+    assert y.isnan().all()
+    assert project_on_simplex(bad[:1], 0.0).y.tolist() == [[0.0, 0.0]]
+
+
+def test_batches_broadcast() -> None:
+    v, total = normal(6), normal(3, 1, seed=4).abs()
+    projected = project_on_simplex(v, total)
+    for got, s in zip(projected.y, total, strict=True):
+        torch.testing.assert_close(got, project_on_simplex(v, float(s)).y)
