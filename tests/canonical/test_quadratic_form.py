@@ -62,7 +62,7 @@ def _matrix(p: Mapping[str, Any]) -> Problem:
 def _scalars(p: Mapping[str, Any]) -> Problem:
     a, y, z = cp.Variable(), cp.Variable(), cp.Variable(3)
     objective = cp.square(a - p["s"]) + cp.sum_squares(p["b3"] * y - z + 1) + 0.5 * cp.square(y) + a * p["s"]
-    return objective, [a + y >= cp.sum(z) - 3, a <= 0.2, -1 <= y, y <= 0.4], [a, y, z]
+    return objective, [a + y >= cp.sum(z) - 3, a <= 0.2, y >= -1, y <= 0.4], [a, y, z]
 
 
 def _metric(p: Mapping[str, Any]) -> Problem:
@@ -75,7 +75,7 @@ def _metric(p: Mapping[str, Any]) -> Problem:
 
 def _linear(p: Mapping[str, Any]) -> Problem:
     x = cp.Variable(3)
-    return p["b3"] @ x, [cp.sum(x) == 1, 0 <= x, x <= 0.6], [x]
+    return p["b3"] @ x, [cp.sum(x) == 1, x >= 0, x <= 0.6], [x]
 
 
 CASES = {
