@@ -95,8 +95,9 @@ def test_float32(case: Case) -> None:
         assert leaf.grad is None or (leaf.grad.dtype == torch.float32 and bool(leaf.grad.isfinite().all()))
 
 
-@pytest.mark.parametrize("case", [c for c in CASES.values() if c.infeasible], ids=str)
-def test_infeasible_data_is_told_and_leaves_the_others_alone(case: Case) -> None:
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.infeasible])
+def test_infeasible_data_is_told_and_leaves_the_others_alone(name: str) -> None:
+    case = CASES[name]
     layer, data = case.layer(), case.data(7, (3,))
     expected = layer.solve(**data)
     for name, value in case.infeasible.items():
