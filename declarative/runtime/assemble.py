@@ -33,7 +33,7 @@ def tensor(values: Any, *, like: Tensor) -> Tensor:
 
 def fill(scalar: Tensor, *shape: int) -> Tensor:
     """A scalar per instance (*batch) copied to (*batch, *shape)."""
-    return scalar[(..., *[None] * len(shape))].expand(*scalar.shape, *shape)
+    return scalar[(..., *[None] * len(shape))].expand((*scalar.shape, *shape))
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
 def tile(x: Tensor, lead: tuple[int, ...], *, rank: int) -> Tensor:
     """(*batch, *shape), ``shape`` of ``rank`` dimensions, copied to (*batch, *lead, *shape) and flattened."""
     batch, shape = x.shape[: x.dim() - rank], x.shape[x.dim() - rank :]
-    return x.reshape(*batch, *[1] * len(lead), *shape).expand(*batch, *lead, *shape).flatten(-rank - len(lead))
+    return x.reshape((*batch, *[1] * len(lead), *shape)).expand((*batch, *lead, *shape)).flatten(-rank - len(lead))
 
 
 def concatenate(*pieces: tuple[Tensor, int]) -> Tensor:

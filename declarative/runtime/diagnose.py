@@ -116,7 +116,7 @@ def _instances(problem: Problem, point: Point, batch: torch.Size, chosen: Tensor
     for tensor, rank in zip(problem.tensors, problem.core_ranks, strict=True):
         if tensor.dim() > rank:
             core = tensor.shape[tensor.dim() - rank :]
-            tensor = tensor.expand(*batch, *core).reshape(batch.numel(), *core)[chosen]
+            tensor = tensor.expand((*batch, *core)).reshape((batch.numel(), *core))[chosen]
         data.append(tensor)
     return problem.with_tensors(data), tuple(
         p.expand(*batch, -1).reshape(batch.numel(), p.shape[-1])[chosen] for p in point

@@ -109,7 +109,7 @@ def outputs_of(returned: Any) -> list[Tensor]:
 
 def _selected(value: Tensor, rank: int, batch: torch.Size, instances: Tensor) -> Tensor:
     core = value.shape[value.dim() - rank :]
-    flat = value.detach().double().expand(*batch, *core).reshape(batch.numel(), *core)
+    flat = value.detach().double().expand((*batch, *core)).reshape((batch.numel(), *core))
     return flat[instances.to(value.device)]
 
 

@@ -69,6 +69,6 @@ def _replaced(failed: Tensor, tensor: Tensor, core_rank: int) -> Tensor:
     if tensor.dim() == core_rank:
         return tensor
     core = tensor.shape[tensor.dim() - core_rank :]
-    full = tensor.expand(*failed.shape, *core)
+    full = tensor.expand((*failed.shape, *core))
     good = full[tuple((~failed).nonzero()[0])]
-    return torch.where(failed.reshape(*failed.shape, *[1] * core_rank), good, full)
+    return torch.where(failed.reshape((*failed.shape, *[1] * core_rank)), good, full)
