@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from declarative.cli.arguments import UsageError, parse
 from declarative.cli.terminal import Terminal
-from declarative.diagnostics.diagnostic import DiagnosticError
+from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -53,8 +53,28 @@ def _run(words: list[str]) -> int:
     except DiagnosticError as error:
         terminal.report(error.diagnostics)
         return FAILED
+    except Exception as error:
+        fault = _fault_of_extern(error)
+        if fault is None or "--traceback" in words:
+            raise
+        terminal.report([fault])
+        return FAILED
     sys.stdout.flush()
     return code
+
+
+def _fault_of_extern(error: Exception) -> Diagnostic | None:
+    """What a user's torch module raised while a layer ran it; None for any other exception."""
+    if not getattr(error, "__notes__", ()):
+        return None
+    from declarative.runtime.externs import raised_by_extern
+
+    note = raised_by_extern(error)
+    if note is None:
+        return None
+    text = " ".join(str(error).split())
+    message = note.partition(": ")[2]
+    return Diagnostic("E706", message, notes=(f"{type(error).__name__}: {text}",) if text else ())
 
 
 def _color(words: list[str]) -> str:

@@ -101,7 +101,7 @@ class TorchPrinter:
                 return self._sum(e)
             case ExternCall(extern=extern, args=args):
                 inside = ", ".join(self(a) for a in args)
-                return Text(f"self.{self.names.get(extern.name, extern.name)}({inside})", e.shape)
+                return Text(f'self.extern("{extern.name}", {inside}, returns={self.shape(e.shape)})', e.shape)
             case Call():
                 rule = _OPERATORS.get(e.atom.name)
                 return rule(self, e) if rule else self._atom(e)

@@ -27,7 +27,7 @@ from declarative.codegen.module_plan import (
 )
 from declarative.codegen.names import class_name
 from declarative.codegen.print_torch import TorchPrinter
-from declarative.ir.expression import Parameter
+from declarative.ir.expression import Extern, Parameter
 from declarative.ir.program import Dual, OptimalValue, Output, Program
 from declarative.ir.shape import Shape
 from declarative.ir.show import show, show_ranges
@@ -103,7 +103,7 @@ def _attributes(writer: Writer, solver: Solver, sizes: Mapping[str, int]) -> tup
     if fixed:
         found.append(Assignment("fixed_sizes", _dictionary({k: repr(v) for k, v in fixed.items()})))
     if program.externs:
-        found.append(Assignment("externs", tuple_text([quoted(e.name) for e in program.externs])))
+        found.append(Assignment("externs", _dictionary({e.name: quoted(_signature(e)) for e in program.externs})))
     if solver.blocks:
         writer.used.add("Block")
         found.append(Assignment("blocks", tuple_text([_block(*block) for block in solver.blocks])))
@@ -130,6 +130,17 @@ def _setting(name: str, value: float | str | bool) -> str:
     if isinstance(value, str):
         return quoted(value)
     return repr(int(value) if name == "max_iterations" else value)
+
+
+def _signature(extern: Extern) -> str:
+    """``z[k] -> xhat[d]``, without the module's own name."""
+    inputs = ", ".join(map(_port, extern.inputs))
+    return f"{inputs} -> {_port(extern.output)}"
+
+
+def _port(port: tuple[str, Shape]) -> str:
+    name, shape = port
+    return f"{name}[{', '.join(map(size_text, shape))}]" if shape else name
 
 
 def _dictionary(entries: Mapping[str, str]) -> str:

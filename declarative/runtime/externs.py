@@ -6,11 +6,15 @@ function theorem needs it as a function of the weights too: `with_weights` makes
 
 A module that draws random numbers or that mixes the instances of a batch has no stationary point per instance, so
 `with_weights` refuses dropout and batch statistics that are active.
+
+A result of another shape than the program declares would often broadcast, and the layer would solve another problem;
+`checked` refuses it, and puts a note on whatever a module raises by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -32,7 +36,7 @@ class _Method(nn.Module):
 
 
 def with_weights(
-    layer: nn.Module, method: Callable[..., Tensor], externs: Sequence[str]
+    layer: nn.Module, method: Callable[..., Tensor], externs: Iterable[str]
 ) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
     """``(function, weights)``: a bound method of ``layer`` as a function that takes the externs' weights last.
 
@@ -60,6 +64,42 @@ def with_weights(
         return value
 
     return function, tuple(named.values())
+
+
+def checked(
+    extern: str, signature: str, module: Callable[..., Any], arguments: Sequence[Tensor], returns: tuple[int, ...]
+) -> Tensor:
+    """``module(*arguments)``, which must be a tensor (*batch, *returns) with the batch of the arguments.
+
+    ``extern`` is what messages call the module, ``signature`` what the program declares, ``"z[k] -> xhat[d]"``. Raises
+    `InputError` for another result; an exception of the module's own leaves it with a note, see `raised_by_extern`.
+    """
+    try:
+        value = module(*arguments)
+    except Exception as error:
+        if raised_by_extern(error) is None:
+            given = ", ".join(str(tuple(a.shape)) for a in arguments)
+            error.add_note(f"{extern}, {signature}, {_RAISED} {type(error).__name__}, given {given}")
+        raise
+    inputs, _, output = signature.partition(" -> ")
+    declared = output.partition("[")[2].rstrip("]")
+    ranks = [len(sizes.split(",")) if sizes else 0 for sizes in _INPUT.findall(inputs)]
+    leads = [a.shape[: a.dim() - rank] for a, rank in zip(arguments, ranks, strict=True)]
+    batch = tuple(torch.broadcast_shapes(*leads))  # type: ignore[no-untyped-call]
+    if isinstance(value, Tensor) and tuple(value.shape) == (*batch, *returns):
+        return value
+    found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    symbols = f"(*batch, {declared})" if declared else "(*batch)"
+    raise InputError(f"{extern} is declared {signature}: expected {symbols} = {(*batch, *returns)}, found {found}")
+
+
+_RAISED = "raised"
+_INPUT = re.compile(r"\w+(?:\[([^]]*)\])?")
+
+
+def raised_by_extern(error: BaseException) -> str | None:
+    """The note of `checked` on an exception that came out of an extern; None on any other."""
+    return next((n for n in getattr(error, "__notes__", ()) if ": extern `" in n and f" {_RAISED} " in n), None)
 
 
 def refuse_unsettled(extern: str, module: nn.Module) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from declarative.runtime.binding import Spec, bind
 from declarative.runtime.errors import InputError
+from declarative.runtime.externs import checked
 from declarative.runtime.parametrizations import Parametrization, initial_value, parametrization
 from declarative.runtime.problem import Adjoint, Solver
 from declarative.runtime.sizes import evaluate, parse
@@ -29,7 +30,8 @@ class Owner(nn.Module):
     dimensions: ClassVar[Mapping[str, int | None]] = {}
     fixed_sizes: ClassVar[Mapping[str, int]] = {}
     declared: ClassVar[tuple[str, ...]] = ()
-    externs: ClassVar[tuple[str, ...]] = ()
+    externs: ClassVar[Mapping[str, str]] = {}
+    """Each extern with its signature, ``"z[k] -> xhat[d]"``."""
     settings: ClassVar[Mapping[str, Any]] = {}
 
     _like: Tensor
@@ -64,6 +66,13 @@ class Owner(nn.Module):
         """Instance dimensions of every parameter, in order of declaration."""
         specs = {s.name: s.rank for s in (*self.parameters_of_call, *self.parameters_of_layer)}
         return tuple(specs[name] for name in self.declared or specs)
+
+    def extern(self, name: str, *arguments: Tensor, returns: tuple[int, ...]) -> Tensor:
+        """An extern applied; ``returns`` is the shape that the program declares for its result, per instance.
+
+        Raises `InputError` where the module returns anything but a tensor (*batch, *returns).
+        """
+        return checked(f"{self._name}: extern `{name}`", self.externs[name], getattr(self, name), arguments, returns)
 
     @property
     def _name(self) -> str:
