@@ -41,13 +41,15 @@ def without_aliases(tensors: ConeTensors) -> ConeTensors:
         n=n,
         m=m,
         cones=(*(((kind, remaining),) if remaining else ()), *tensors.cones[1:]),
-        P=_moved(tensors.P, n * n, lambda place: column[place % tensors.n] + n * column[place // tensors.n]),
-        q=_moved(tensors.q, n + 1, lambda place: extended[place]),
-        A=_moved(
-            _less(tensors.A, tensors.m, rows), m * (n + 1), lambda p: row[p % tensors.m] + m * extended[p // tensors.m]
+        P=moved(tensors.P, n * n, lambda place: column[place % tensors.n] + n * column[place // tensors.n]),
+        q=moved(tensors.q, n + 1, lambda place: extended[place]),
+        A=moved(
+            less_rows(tensors.A, tensors.m, rows),
+            m * (n + 1),
+            lambda p: row[p % tensors.m] + m * extended[p // tensors.m],
         ),
-        variables=tuple(_renumbered(placed, column) for placed in tensors.variables),
-        duals=tuple(_renumbered(placed, row) for placed in tensors.duals),
+        variables=tuple(renumbered(placed, column) for placed in tensors.variables),
+        duals=tuple(renumbered(placed, row) for placed in tensors.duals),
     )
 
 
@@ -76,13 +78,14 @@ def _numbered_groups(n: int, first: Ints, second: Ints) -> Ints:
     return np.asarray(np.argsort(np.argsort(appearance))[group], dtype=np.int64)
 
 
-def _less(tensor: sp.coo_array, m: int, rows: Ints) -> sp.coo_array:
+def less_rows(tensor: sp.coo_array, m: int, rows: Ints) -> sp.coo_array:
+    """A's tensor without the entries of these of its m rows, which keep their numbers."""
     place, argument = tensor.coords
     kept = ~np.isin(place % m, rows)
     return sp.coo_array((tensor.data[kept], (place[kept], argument[kept])), shape=tensor.shape)
 
 
-def _moved(tensor: sp.coo_array, height: int, to: Callable[[Ints], Ints]) -> sp.coo_array:
+def moved(tensor: sp.coo_array, height: int, to: Callable[[Ints], Ints]) -> sp.coo_array:
     """The entries at other places; those that meet add up, those that cancel go."""
     place, argument = tensor.coords
     moved = sp.coo_array((tensor.data, (to(place.astype(np.int64)), argument)), shape=(height, tensor.shape[1]))
@@ -91,5 +94,6 @@ def _moved(tensor: sp.coo_array, height: int, to: Callable[[Ints], Ints]) -> sp.
     return moved
 
 
-def _renumbered(placed: Placed, number: Ints) -> Placed:
+def renumbered(placed: Placed, number: Ints) -> Placed:
+    """Where the same entries lie once place i has become ``number[i]``; one that became -1 is zero from now on."""
     return replace(placed, column=np.where(placed.column >= 0, number[placed.column], -1))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from declarative.canonical.aliases import without_aliases
 from declarative.canonical.cvxpy_bridge import ConeTensors, Placed, cone_tensors
 from declarative.canonical.cvxpy_problem import BridgeError
+from declarative.canonical.implied_signs import without_implied_signs
 from declarative.canonical.instantiate import Relation, instantiate, numbers
 from declarative.canonical.parametrise import parametrise
 from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError, Label
@@ -114,7 +115,7 @@ def cone_form(program: Program, sizes: Mapping[str, int]) -> ConeForm:
     maximise = objective.sense == "maximize"
     parametric = parametrise(instance, maximise=maximise)
     try:
-        tensors = without_aliases(cone_tensors(parametric))
+        tensors = without_implied_signs(without_aliases(cone_tensors(parametric)))
     except BridgeError as error:
         raise DiagnosticError([_declined(program, str(error))]) from error
     theta = tuple(ThetaEntry(e.symbol.name, e.expression, numbers(e.symbol.shape)) for e in parametric.theta)
@@ -221,11 +222,9 @@ def _duals(
                 rows.append(relation.instance * size + np.arange(size))
                 columns.append(np.broadcast_to(placed.column, size))
                 coefficients.append(np.broadcast_to(share * placed.scale, size))
-        entries = (
-            _ints(np.concatenate(rows)),
-            _ints(np.concatenate(columns)),
-            tuple(map(float, np.concatenate(coefficients))),
-        )
+        row, column, coefficient = np.concatenate(rows), np.concatenate(columns), np.concatenate(coefficients)
+        held = column >= 0
+        entries = (_ints(row[held]), _ints(column[held]), tuple(map(float, coefficient[held])))
         whole = (*lengths, *shape)
         duals.append(Recovered(program.constraint_name(position), whole, SparseMap(prod(whole), tensors.m, entries)))
     return tuple(duals)
