@@ -44,8 +44,10 @@ from declarative.atoms.pos import POS
 from declarative.atoms.power import POWER
 from declarative.atoms.quad_form import QUAD_FORM
 from declarative.atoms.quad_over_lin import QUAD_OVER_LIN
+from declarative.atoms.reduction import Reduction
 from declarative.atoms.rel_entr import REL_ENTR
 from declarative.atoms.reshape import RESHAPE
+from declarative.atoms.shapes import quoted
 from declarative.atoms.sigmoid import SIGMOID
 from declarative.atoms.sin import SIN
 from declarative.atoms.softplus import SOFTPLUS
@@ -60,7 +62,8 @@ from declarative.atoms.tv import TV
 from declarative.atoms.vstack import VSTACK
 from declarative.diagnostics.span import Span
 from declarative.ir.atom import Atom, AtomError
-from declarative.ir.expression import Call, Expression
+from declarative.ir.expression import Call, Constant, Expression
+from declarative.ir.show import show
 
 OPERATORS = ("add", "neg", "mul", "div", "matmul", "power", "transpose")
 """Functions that are written with a sign of their own."""
@@ -134,17 +137,37 @@ def call(name: str, *args: Expression, at: Span | None = None) -> Expression:
     ``transpose`` of a vector or a scalar is the argument itself.
     """
     atom = ATOMS[name]
-    _check_count(atom, len(args))
+    _check_count(atom, args)
     if name == "transpose" and args[0].rank < 2:
         return args[0]
     return Call(atom, args, at=at)
 
 
-def _check_count(atom: Atom, given: int) -> None:
+def _check_count(atom: Atom, args: tuple[Expression, ...]) -> None:
+    given = len(args)
     most = len(atom.arguments)
     least = most - atom.optional
     if given < least or (given > most and not atom.variadic):
         signature = f"{atom.name}({', '.join(atom.arguments)}{', ...' if atom.variadic else ''})"
         count = f"{least} or more" if atom.variadic else f"{least}" if least == most else f"{least} to {most}"
         plural = "" if count == "1" else "s"
-        raise AtomError(f"`{atom.name}` takes {count} argument{plural}, not {given}", help=f"write {signature}")
+        help = _of_several(atom, args) or f"write {signature}"
+        raise AtomError(f"`{atom.name}` takes {count} argument{plural}, not {given}", help=help)
+
+
+def _of_several(atom: Atom, args: tuple[Expression, ...]) -> str | None:
+    """What is meant by a reduction with more than its one argument: entry by entry, or along an axis."""
+    if not isinstance(atom, Reduction) or len(args) < 2:
+        return None
+    x, *rest = args
+    axis = rest[0].value if len(rest) == 1 and x.rank == 2 and isinstance(rest[0], Constant) else None
+    if axis in (0, 1):
+        matrix, size = (quoted(x), x.shape[0]) if axis == 1 else (f"{quoted(x)}'", x.shape[1])
+        what = "row" if axis == 1 else "column"
+        return f"one {what} at a time: {atom.name}({matrix}[i]) == r[i] for i in 0..{size - 1}"
+    if atom.name not in ("max", "min"):
+        return f"write {atom.name}(x), over all entries of one argument"
+    inside = ", ".join(show(arg) for arg in args)
+    zero = next((p for p, arg in enumerate(args) if isinstance(arg, Constant) and arg.value == 0), None)
+    positive = f", or pos({show(args[1 - zero])})" if atom.name == "max" and zero is not None and len(args) == 2 else ""
+    return f"entry by entry: {atom.name}imum({inside}){positive}"

@@ -128,24 +128,31 @@ def _inline(
     if not node.values:
         return None
     written = node.values[0]
-    name = node.name.text
+    name = Span(node.span.source, node.name.span.start, _shape_end(node)).text
     if node.kind == "var":
         scope.report(
             "E211", "a var has no value: it is solved for", written.span,
             help=f"for a start: var {name} from {written.span.text}; for a fixed value:"
-            f" param {name} constant = {written.span.text}",
+            f" {_constant(name, node, written)}",
         )  # fmt: skip
         return None
     if "constant" not in bindings:
         scope.report(
-            "E211", f"only a `constant` has a value in the program, and `{name}` is not one", written.span,
-            help=f"param {name} constant = {written.span.text}",
+            "E211", f"only a `constant` has a value in the program, and `{node.name.text}` is not one", written.span,
+            help=_constant(name, node, written),
         )  # fmt: skip
         return None
     value = literal(written, scope)
     if value is not None and shape is not None:
-        _check_inline_shape(value, shape, written, name, scope)
+        _check_inline_shape(value, shape, written, node.name.text, scope)
     return value
+
+
+def _constant(name: str, node: syntax.SymbolDeclaration, written: syntax.Expression) -> str:
+    """The declaration of a constant of this value; a number is no value of a vector, whose values are a list."""
+    if node.shape and not isinstance(written, syntax.Literal):
+        return f"param {name} constant, with its values given to the constructor"
+    return f"param {name} constant = {written.span.text}"
 
 
 def _check_inline_shape(value: Nested, shape: Shape, written: syntax.Expression, name: str, scope: Scope) -> None:

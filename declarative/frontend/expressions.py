@@ -5,6 +5,8 @@ A part that is wrong is reported and becomes None; whatever holds it becomes Non
 
 from __future__ import annotations
 
+import keyword
+
 from declarative.atoms import call
 from declarative.diagnostics.diagnostic import Label
 from declarative.diagnostics.span import Span
@@ -29,6 +31,7 @@ from declarative.ir.expression import (
     Variable,
 )
 from declarative.ir.shape import Size, show
+from declarative.ir.verify_declarations import without_keyword
 
 OPERATIONS = {"+": "add", "*": "mul", "/": "div", "@": "matmul", "^": "power", "**": "power"}
 
@@ -149,6 +152,9 @@ def _unknown_name(name: str, span: Span, scope: Scope, indices: Indices) -> None
     if name in RESERVED:
         return scope.report("E205", f"`{name}` is a word of the language, not a name", span)
     help = f"did you mean `{close}`?" if close else f"declare it above: param {name}, or var {name}"
+    if keyword.iskeyword(name) and not close:
+        other = without_keyword(name)
+        help = f"declare it above by another name, since `{name}` is a word of Python: param {other}, or var {other}"
     return scope.report("E201", f"unknown name `{name}`", span, "not declared", help=help)
 
 

@@ -1,14 +1,13 @@
 """Syntax errors in words: what is wrong here, and what to type.
 
-Most specific first: characters of other languages, brackets, misspelt keywords, the examples of ``grammar/mistakes``,
-and last the list of what could have stood here.
+Most specific first: characters of other languages, brackets, habits, misspelt keywords, the examples of
+``grammar/mistakes``, and last the list of what could have stood here.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from lark import Lark, Token, UnexpectedInput, UnexpectedToken
@@ -17,6 +16,7 @@ from declarative.diagnostics.diagnostic import Diagnostic, Label
 from declarative.diagnostics.span import Source, Span
 from declarative.frontend import examples
 from declarative.frontend.foreign import CHARACTERS, STATEMENTS
+from declarative.frontend.habits import HABITS
 from declarative.frontend.lines import (
     CLOSING,
     OPENING,
@@ -26,6 +26,7 @@ from declarative.frontend.lines import (
     starts_statement,
     statement_blocks,
 )
+from declarative.frontend.stop import Stop
 
 WORDS = {
     "NAME": "a name", "NUMBER": "a number", "STRING": "a description", "_NL": "the end of the line", "_DOTS": "`..`",
@@ -39,33 +40,6 @@ EXPRESSION_STARTS = frozenset(("NAME", "NUMBER", "LPAR"))
 STATEMENT_WORDS = ("layer", "dim", "param", "var", "let", "extern", "minimize", "maximize", "solve", "output", "option")
 
 
-@dataclass(frozen=True)
-class Stop:
-    """Where the parser stopped: the token, where its statement starts, and what could have stood there."""
-
-    source: Source
-    text: str
-    token: Token
-    block: tuple[int, int]
-    expected: frozenset[str]
-
-    @property
-    def start(self) -> int:
-        return min(self.token.start_pos or 0, len(self.text))
-
-    @property
-    def span(self) -> Span:
-        """The token, or the place just behind the line's text where it is a newline or the end."""
-        if self.token.type in ("_NL", "$END"):
-            return _end_of_line(self.source, self.start)
-        return Span(self.source, self.start, self.start + max(len(self.token), 1))
-
-    @property
-    def before(self) -> str:
-        """The statement up to the token."""
-        return self.text[self.block[0] : self.start]
-
-
 def explain(lark: Lark, source: Source, text: str, error: UnexpectedInput) -> Diagnostic:
     """The diagnostic of a syntax error. ``text`` is the source with earlier broken statements blanked out."""
     if not isinstance(error, UnexpectedToken):
@@ -77,7 +51,7 @@ def explain(lark: Lark, source: Source, text: str, error: UnexpectedInput) -> Di
     block = next(((a, b) for a, b in statement_blocks(text) if position < b), (0, len(text)))
     taken = error.state.parse_conf.parse_table.states[error.state.position]
     stop = Stop(source, text, token, block, frozenset(taken))
-    rules: tuple[Callable[[Stop], Diagnostic | None], ...] = (_foreign, _brackets, _dangling, _keyword)
+    rules: tuple[Callable[[Stop], Diagnostic | None], ...] = (_foreign, _brackets, _dangling, *HABITS, _keyword)
     for rule in rules:
         found = rule(stop)
         if found is not None:
@@ -86,14 +60,6 @@ def explain(lark: Lark, source: Source, text: str, error: UnexpectedInput) -> Di
     if mistake is not None:
         return Diagnostic(mistake.code, mistake.message, Label(stop.span, mistake.label), help=mistake.help)
     return _side_by_side(stop) or _comparison(stop) or _missing_relation(stop) or _generic(stop)
-
-
-def _end_of_line(source: Source, position: int) -> Span:
-    """The character behind the last one of the line that is not blank, kept within the file."""
-    start = source.text.rfind("\n", 0, position) + 1
-    end = start + len(source.text[start:position].rstrip())
-    end = min(end, max(len(source.text) - 1, 0))
-    return Span(source, end, min(end + 1, len(source.text)))
 
 
 def _character(source: Source, position: int) -> Diagnostic:

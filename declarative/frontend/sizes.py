@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from declarative.frontend import syntax
+from declarative.frontend.lines import SIGNS, open_brackets
 from declarative.frontend.scope import WORDS, Indices, Scope
 from declarative.ir.expression import IndexRange
 from declarative.ir.shape import Shape, Size
@@ -10,8 +13,11 @@ from declarative.ir.shape import Shape, Size
 RULE = "a size is built from dims and whole numbers with `+`, `-` and `*` by a whole number"
 
 
-def size(node: syntax.Expression, scope: Scope, indices: Indices) -> Size | None:
-    """The size that an expression means; None if it means none, which has then been reported."""
+def size(node: syntax.Expression, scope: Scope, indices: Indices, subscript: str | None = None) -> Size | None:
+    """The size that an expression means; None if it means none, which has then been reported.
+
+    ``subscript``: the last index of the dimension that it is a subscript of, for what an unbound index is answered.
+    """
     match node:
         case syntax.Number(span, value):
             if value != int(value):
@@ -19,12 +25,13 @@ def size(node: syntax.Expression, scope: Scope, indices: Indices) -> Size | None
                 return None
             return Size(int(value))
         case syntax.Name():
-            return _named(node, scope, indices)
+            return _named(node, scope, indices, subscript)
         case syntax.Negation(operand=operand):
-            inner = size(operand, scope, indices)
+            inner = size(operand, scope, indices, subscript and "b")
             return None if inner is None else -inner
         case syntax.Binary(operator=operator, left=left, right=right) if operator in "+-*":
-            first, second = size(left, scope, indices), size(right, scope, indices)
+            end = subscript and "b"
+            first, second = size(left, scope, indices, end), size(right, scope, indices, end)
             if first is None or second is None:
                 return None
             if operator != "*":
@@ -35,7 +42,7 @@ def size(node: syntax.Expression, scope: Scope, indices: Indices) -> Size | None
     return None
 
 
-def _named(node: syntax.Name, scope: Scope, indices: Indices) -> Size | None:
+def _named(node: syntax.Name, scope: Scope, indices: Indices, subscript: str | None) -> Size | None:
     name = node.text
     entry = scope.names.get(name)
     if name in indices:
@@ -44,6 +51,10 @@ def _named(node: syntax.Name, scope: Scope, indices: Indices) -> Size | None:
     if entry is None:
         known = [n for n, e in scope.names.items() if e.kind == "dim"] + list(indices)
         close = scope.close(name, known)
+        if subscript is not None and not close:
+            help = _bound_at_end(node, subscript)
+            scope.report("E201", f"unknown index `{name}`", node.span, "not bound by a `for`", help=help)
+            return None
         help = f"did you mean `{close}`?" if close else f"declare it above: dim {name}"
         scope.report("E201", f"unknown dimension `{name}`", node.span, "not declared", help=help)
         return None
@@ -52,6 +63,18 @@ def _named(node: syntax.Name, scope: Scope, indices: Indices) -> Size | None:
         return Size.of(name)
     scope.report("E206", f"`{name}` is a {WORDS[entry.kind]}, and a size is made of dims", node.span, notes=[RULE])
     return None
+
+
+def _bound_at_end(node: syntax.Name, last: str) -> str:
+    """The constraint of a line with its index bound; in words where the line is not one whole constraint."""
+    span = node.span
+    ends = f"for {node.text} in {'a' if last == 'b' else 0}..{last}"
+    line = span.source.lines[span.line - 1].split("#", 1)[0].strip()
+    bare = not re.search(r"\b(for|minimize|maximize|let|output|from)\b", line)
+    whole = re.search(r"\S\s*[<>=]=\s*\S", line) and not line.endswith(SIGNS) and not open_brackets(line, len(line))
+    if bare and whole:
+        return f"{line} {ends}"
+    return f"bind it at the end of a constraint or inside of a sum: {ends}"
 
 
 def shape(nodes: tuple[syntax.Expression, ...], scope: Scope) -> Shape | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from declarative.frontend import sizes, syntax
 from declarative.frontend.labels import declarations
 from declarative.frontend.scope import Indices, Scope
@@ -11,7 +13,11 @@ from declarative.ir.shape import Size
 
 def index(base: Expression | None, node: syntax.Subscripted, scope: Scope, indices: Indices) -> Expression | None:
     """``base[i, a..b]``; None where the base or a subscript is wrong, which has been reported."""
-    subscripts = [_subscript(s, scope, indices) for s in node.subscripts]
+    shape = base.shape if base is not None else ()
+    subscripts = [
+        _subscript(s, scope, indices, str(extent - 1) if extent is not None else "b")
+        for s, extent in zip_longest(node.subscripts, shape[: len(node.subscripts)])
+    ]
     if base is None or any(s is None for s in subscripts):
         return None
     if len(subscripts) > base.rank:
@@ -32,7 +38,7 @@ def index(base: Expression | None, node: syntax.Subscripted, scope: Scope, indic
 
 
 def _subscript(
-    node: syntax.Expression | syntax.Interval | syntax.Slice, scope: Scope, indices: Indices
+    node: syntax.Expression | syntax.Interval | syntax.Slice, scope: Scope, indices: Indices, last_index: str
 ) -> Subscript | None:
     if isinstance(node, syntax.Slice):
         first = node.first.span.text if node.first else "0"
@@ -51,7 +57,7 @@ def _subscript(
         if start is None or end is None:
             return None
         return Range(start, end)
-    value = sizes.size(node, scope, indices)
+    value = sizes.size(node, scope, indices, last_index)
     return None if value is None else At(value)
 
 

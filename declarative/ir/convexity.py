@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from declarative.ir.curvature import Curvature, Monotonicity, admissible
+from declarative.ir.curvature import Curvature, Monotonicity, Sign, admissible
 from declarative.ir.expression import Call, Constant, Expression, ExternCall, Index, Let, Sum, Symbol
 from declarative.ir.show import show
 from declarative.ir.traverse import walk, without_lets
@@ -175,11 +175,18 @@ def _declare_sign(base: Expression) -> str | None:
     return f"var {show_declaration(base)} nonneg" if isinstance(base, Symbol) else None
 
 
-def _indefinite(call: Call, matrix: Expression) -> Finding:
+def _indefinite(call: Call, matrix: Expression, factor: Sign = Sign.NONNEG) -> Finding:
+    """A quadratic form times a constant of this sign."""
+    if not (factor.is_nonneg or factor.is_nonpos):
+        return Finding(
+            call, f"{quote(call)} is a quadratic form times a constant of unknown sign", "neither convex nor concave",
+            help="declare the constant `nonneg` and the matrix `psd`, if they are",
+        )  # fmt: skip
+    curvature = "convex" if factor.is_nonneg else "concave"
     plain = without_lets(matrix)
     help = f"param {show_declaration(plain)} psd" if isinstance(plain, Symbol) else "write it as a Gram matrix: F' @ F"
     return Finding(
-        call, f"{quote(call)} is convex only if {quote(matrix)} is positive semidefinite, which is not known",
+        call, f"{quote(call)} is {curvature} only if {quote(matrix)} is positive semidefinite, which is not known",
         "an indefinite quadratic form", help=f"declare it, if it is: {help}" if isinstance(plain, Symbol) else help,
     )  # fmt: skip
 
@@ -187,10 +194,9 @@ def _indefinite(call: Call, matrix: Expression) -> Finding:
 def _product(call: Call) -> Finding:
     """A product or quotient of two expressions with variables."""
     left = call.args[0]
-    if call.atom.name == "matmul":
-        matrix = _between(call)
-        if matrix is not None:
-            return _indefinite(call, matrix)
+    form = _quadratic_form(call) if call.atom.name == "matmul" else None
+    if form is not None:
+        return _indefinite(call, *form)
     what = "quotient" if call.atom.name == "div" else "product"
     if call.atom.name == "div" and left.is_constant:
         reason = f"{quote(call)} divides by a variable of unknown sign"
@@ -201,15 +207,35 @@ def _product(call: Call) -> Finding:
     )  # fmt: skip
 
 
-def _between(call: Call) -> Expression | None:
-    """P of ``x @ P @ x`` or ``x @ (P @ x)`` with a constant P."""
-    left, right = (without_lets(arg) for arg in call.args)
-    for inner, outer in ((left, right), (right, left)):
-        if isinstance(inner, Call) and inner.atom.name == "matmul" and outer in inner.args:
-            others = [arg for arg in inner.args if arg != outer and arg.is_constant and arg.rank == 2]
-            if others:
-                return others[0]
+def _quadratic_form(call: Call) -> tuple[Expression, Sign] | None:
+    """P of ``c * x @ P @ x`` with a constant P, and the sign of c, wherever the constant c is written."""
+    (x_sign, x), (y_sign, y) = (_unscaled(arg) for arg in call.args)
+    for outer, product in ((x, y), (y, x)):
+        if isinstance(product, Call) and product.atom.name == "matmul":
+            for P, other in (product.args, product.args[::-1]):
+                sign, inner = _unscaled(other)
+                if inner == outer and P.is_constant and P.rank == 2:
+                    return P, x_sign * y_sign * sign
     return None
+
+
+def _unscaled(expression: Expression) -> tuple[Sign, Expression]:
+    """A vector without the constant scalars that multiply it, and the sign of their product."""
+    plain = without_lets(expression)
+    if isinstance(plain, Call):
+        match plain.atom.name, plain.args:
+            case "neg", (inner,):
+                sign, vector = _unscaled(inner)
+                return -sign, vector
+            case "div", (inner, factor) if factor.is_constant and not factor.rank:
+                sign, vector = _unscaled(inner)
+                return factor.sign * sign, vector
+            case "mul", args:
+                for factor, inner in (args, args[::-1]):
+                    if factor.is_constant and not factor.rank and inner.rank:
+                        sign, vector = _unscaled(inner)
+                        return factor.sign * sign, vector
+    return Sign.NONNEG, plain
 
 
 def operator(call: Call) -> str:

@@ -21,6 +21,11 @@ TAKEN = (
 """What an emitted module's own attributes are called; a learned parameter, a constant or an extern becomes one."""
 
 
+def without_keyword(name: str) -> str:
+    """A name in place of a word of Python: ``lam`` for ``lambda``, ``if_`` for ``if``."""
+    return name[:3] if len(name) > 4 and not keyword.iskeyword(name[:3]) else f"{name}_"
+
+
 def names(program: Program) -> Iterator[Diagnostic]:
     """Every name once, and none that the emitted Python cannot carry."""
     declared: dict[str, Span | None] = {}
@@ -44,7 +49,7 @@ def names(program: Program) -> Iterator[Diagnostic]:
         if keyword.iskeyword(name):
             yield finding(
                 "E205", f"`{name}` is a word of Python, which the emitted module is written in", at,
-                help=f"choose another name, for instance {name[:3]} or {name}_",
+                help=f"choose another name, for instance {without_keyword(name)}",
             )  # fmt: skip
     owned = [p for p in program.parameters if p.binding != "call"]
     for name, at in (*((p.name, p.at) for p in owned), *((e.name, e.at) for e in program.externs)):

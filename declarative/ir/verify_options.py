@@ -10,6 +10,8 @@ from declarative.ir.findings import finding
 from declarative.ir.program import OPTIONS, Program
 
 FAILURES = ("raise", "nan")
+ALIASES = {"eps": "tolerance", "atol": "tolerance", "maxiter": "max_iterations", "iterations": "max_iterations"}
+"""What other solvers call an option."""
 
 
 def options(program: Program) -> Iterator[Diagnostic]:
@@ -18,13 +20,20 @@ def options(program: Program) -> Iterator[Diagnostic]:
     for name, value in program.options:
         at = places.get(name)
         if name not in OPTIONS:
-            close = get_close_matches(name, OPTIONS, n=1)
-            help = f"did you mean `{close[0]}`?" if close else f"the options are {', '.join(OPTIONS)}"
+            meant = _meant(name)
+            help = f"did you mean `{meant}`?" if meant else f"the options are {', '.join(OPTIONS)}"
             yield finding("E505", f"there is no option `{name}`", at, help=help)
             continue
         wanted = _wanted(name, value)
         if wanted is not None:
             yield finding("E505", f"`{name}` must be {wanted}, not {_written(value)}", at)
+
+
+def _meant(name: str) -> str | None:
+    """The option that an abbreviation, another solver's name or a misspelling stands for."""
+    abbreviated = [option for option in OPTIONS if len(name) > 2 and option.startswith(name)]
+    known = [ALIASES[name.lower()]] if name.lower() in ALIASES else []
+    return next(iter(known + abbreviated + get_close_matches(name, OPTIONS, n=1)), None)
 
 
 def _wanted(name: str, value: float | str | bool) -> str | None:
