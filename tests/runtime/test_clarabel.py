@@ -174,6 +174,34 @@ def test_infeasible_unbounded_and_iteration_limit():
     assert Clarabel(max_iterations=2, refinements=0).solve(program).status.item() == Status.MAX_ITERATIONS
 
 
+TOLERANCES = [1e-13, 1e-11, 1e-9, 1e-7, 1e-5, 1e-3, 1e-2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("refinements", [0, 8])
+def test_the_tolerance_is_the_largest_residual_of_a_solved_instance(kind, refinements):
+    """It judges the point and does not change it, so that loosening it makes nothing fail."""
+    for seed in range(3):
+        program = from_cvxpy(kind(np.random.default_rng(seed), cp.Variable(6)))
+        runs = [Clarabel(tolerance, refinements=refinements).solve(program) for tolerance in TOLERANCES]
+        residual = runs[0].residual.item()
+        for tolerance, run in zip(TOLERANCES, runs, strict=True):
+            expected = Status.SOLVED if residual <= tolerance else Status.INACCURATE
+            assert run.status.item() == (expected if residual <= 1e3 * tolerance else Status.MAX_ITERATIONS)
+            assert all(torch.equal(a, b) for a, b in zip(run.point, runs[0].point, strict=True))
+
+
+@pytest.mark.parametrize("limit", [4, 6, 8, 10, 12, 200])
+def test_a_point_that_was_not_reached_is_judged_by_its_residual(limit):
+    program = softmax_program(6, torch.randn(6, generator=torch.Generator().manual_seed(3), dtype=torch.float64))
+    for dtype, default in [(torch.float64, 1e-9), (torch.float32, 1e-6)]:
+        given = program.with_tensors([t.to(dtype) for t in program.tensors])
+        run = Clarabel(max_iterations=limit, refinements=0).solve(given)
+        assert (run.status.item() == Status.SOLVED) == (run.residual.item() <= default)
+        assert (run.status.item() == Status.MAX_ITERATIONS) == (run.residual.item() > 1e3 * default)
+    assert limit < 200 or run.status.item() == Status.SOLVED
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3,), (2, 3), (2, 0)])
 def test_every_batch_shape(shape):
     torch.manual_seed(1)

@@ -27,24 +27,34 @@ from declarative.runtime.errors import LayerError
 from declarative.runtime.problem import Problem, Solved, Solver
 from declarative.runtime.status import Status
 
-ACCURATE = 1e-8
-"""Relative KKT residual at which a point counts as solved, however the solver named its end."""
+GAP = 1e-10
+"""Clarabel's absolute and relative gap and feasibility, whatever the tolerance: what Newton's method starts from."""
 
-ACCEPTABLE = 1e-6
-"""Relative KKT residual up to which a point that Clarabel calls solved at its tolerance is taken at its word."""
+TOLERANCE = {torch.float64: 1e-9}
+"""Largest relative KKT residual of a solved instance, by dtype of the data.
+
+What the implicit function theorem says holds at a solution; at a residual of 1e-6 a gradient can be wrong by percents.
+"""
+
+COARSE = 1e-6
+"""The same in float32 and below, whose data are no more accurate."""
+
+INACCURATE = 1e3
+"""Multiple of the tolerance up to which a point is called inaccurate."""
 
 
 @dataclass(frozen=True)
 class Clarabel(Solver):
     """Solves each instance of a `ConeProgram` on the CPU in float64; needs the package ``clarabel``.
 
-    ``tolerance``: Clarabel's absolute and relative gap and feasibility. ``refinements``: most Newton steps after it.
-    Statuses: an instance whose data are not all finite is ``NOT_FINITE`` and never handed to the solver; certificates
-    give ``INFEASIBLE`` and ``UNBOUNDED``; a point of residual above `ACCURATE` that the solver did not call solved is
-    ``MAX_ITERATIONS`` or ``INACCURATE``.
+    ``tolerance``: largest relative KKT residual (`ConeProgram.relative_residual`) of a solved instance; None takes 1e-9
+    in float64 and 1e-6 in float32. It judges points and does not change them, so that what is solved stays so under a
+    looser one. ``max_iterations``: Clarabel's. ``refinements``: most Newton steps after it. Statuses: an instance whose
+    data are not all finite is ``NOT_FINITE`` and never handed to the solver; certificates give ``INFEASIBLE`` and
+    ``UNBOUNDED``; any other end is ``SOLVED``, ``INACCURATE`` up to 1e3 times the tolerance, or ``MAX_ITERATIONS``.
     """
 
-    tolerance: float = 1e-10
+    tolerance: float | None = None
     max_iterations: int = 200
     refinements: int = 8
 
@@ -61,8 +71,9 @@ class Clarabel(Solver):
         status = torch.tensor(columns[3], dtype=torch.int8)
         iterations = torch.tensor(columns[4], dtype=torch.int32)
         point, residual = self._refine(program, point, status)
-        status = _judge(status, residual)
         like = problem.q
+        tolerance = TOLERANCE.get(like.dtype, COARSE) if self.tolerance is None else self.tolerance
+        status = _judge(status, residual, tolerance)
         return Solved(
             tuple(part.reshape(*batch, part.shape[-1]).to(like.device, like.dtype) for part in point),
             status.reshape(batch).to(like.device),
@@ -87,7 +98,7 @@ class Clarabel(Solver):
         settings = package.DefaultSettings()
         settings.verbose = False
         settings.max_iter = self.max_iterations
-        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = self.tolerance
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = GAP
         # Its decomposition of sparse semidefinite cones completes the dual only approximately.
         settings.chordal_decomposition_enable = False
         settings.max_threads = 1
@@ -195,12 +206,13 @@ def _is_point(status: Status) -> bool:
     return status in (Status.SOLVED, Status.INACCURATE, Status.MAX_ITERATIONS)
 
 
-def _judge(status: Tensor, residual: Tensor) -> Tensor:
-    """The status in the light of the residual after refinement."""
+def _judge(status: Tensor, residual: Tensor, tolerance: float) -> Tensor:
+    """The status by the residual after refinement, however the solver named its end, unless that was a certificate."""
     point = torch.tensor([_is_point(Status(code)) for code in status.tolist()], dtype=torch.bool)
-    solved = point & ((residual <= ACCURATE) | ((status == Status.SOLVED) & (residual <= ACCEPTABLE)))
-    doubtful = point & ~solved & (status == Status.SOLVED)
-    return torch.where(solved, Status.SOLVED, torch.where(doubtful, Status.INACCURATE, status)).to(torch.int8)
+    verdict = torch.full_like(status, Status.MAX_ITERATIONS)
+    verdict[residual <= INACCURATE * tolerance] = Status.INACCURATE
+    verdict[residual <= tolerance] = Status.SOLVED
+    return torch.where(point, verdict, status)
 
 
 def _complementary(program: ConeProgram, point: ConePoint) -> ConePoint:
