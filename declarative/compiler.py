@@ -7,10 +7,12 @@ import hashlib
 import linecache
 import sys
 import types
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from declarative.canonical.mismatch import Mismatch
 from declarative.codegen.names import class_name
@@ -109,21 +111,33 @@ def _refuse_unknown(program: Program, sizes: Mapping[str, int]) -> None:
 
 
 def load(source: str, name: str) -> type[Layer]:
-    """The class of an emitted module's source, as though it had been imported."""
+    """The class of an emitted module's source, as though it had been imported: the same class for the same source."""
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
-    module = types.ModuleType(f"declarative.compiled.{name}_{digest}")
-    filename = f"<declarative {name} {digest}>"
-    # Tracebacks and debuggers show the emitted lines.
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    sys.modules[module.__name__] = module
-    exec(builtins.compile(source, filename, "exec"), module.__dict__)
-    loaded: type[Layer] = module.__dict__[name]
-    loaded.source = classmethod(lambda cls: source)  # type: ignore[attr-defined]
+    known = f"declarative.compiled.{name}_{digest}"
+    if known not in sys.modules:
+        module = types.ModuleType(known)
+        filename = f"<declarative {name} {digest}>"
+        # Tracebacks and debuggers show the emitted lines.
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        exec(builtins.compile(source, filename, "exec"), module.__dict__)
+        made = module.__dict__[name]
+        made.source = classmethod(lambda cls: source)
+        made._recipe = load, (source, name)
+        output = module.__dict__.get(f"{name}Output")
+        if output is not None:
+            output.__reduce__ = lambda self: (_returned, (source, name, tuple(self)))
+        sys.modules[known] = module
+    loaded: type[Layer] = sys.modules[known].__dict__[name]
     return loaded
 
 
-def specialising(compilation: Compilation, sizes: Mapping[str, int]) -> type[Layer]:
-    """A class that emits, for the sizes of each call, the class that serves them, once."""
+def _returned(source: str, name: str, values: tuple[Any, ...]) -> Any:
+    """What a layer returned, a named tuple of its module, out of a pickle."""
+    return sys.modules[load(source, name).__module__].__dict__[f"{name}Output"](*values)
+
+
+def specialising(compilation: Compilation, sizes: Mapping[str, int], key: str | None = None) -> type[Layer]:
+    """A class that emits, for the sizes of each call, the class that serves them, once; pickles know it by ``key``."""
     program, match = compilation.program, compilation.match
     made: dict[tuple[tuple[str, int], ...], type[Layer]] = {}
 
@@ -137,7 +151,19 @@ def specialising(compilation: Compilation, sizes: Mapping[str, int]) -> type[Lay
         raise LookupError(f"{cls.__name__} is emitted per sizes; name them in dl.compile(..., {_open(program, sizes)})")
 
     body = {**shell(program, sizes), "specialised": specialised, "source": classmethod(source), "__doc__": program.doc}
-    return type(compilation.class_name, (Layer,), body)
+    key = key or uuid.uuid4().hex
+    body["_recipe"] = _specialising_again, (key, program, dict(sizes))
+    kind: type[Layer] = types.new_class(compilation.class_name, (Layer,), exec_body=lambda space: space.update(body))
+    _SPECIALISING[key] = kind
+    return kind
+
+
+_SPECIALISING: WeakValueDictionary[str, type[Layer]] = WeakValueDictionary()
+
+
+def _specialising_again(key: str, program: Program, sizes: Mapping[str, int]) -> type[Layer]:
+    """A specialising class out of a pickle: the one that was stored where it lives here, else made from its program."""
+    return _SPECIALISING.get(key) or specialising(stages(program, sizes), sizes, key)
 
 
 def _open(program: Program, sizes: Mapping[str, int]) -> str:

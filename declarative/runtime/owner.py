@@ -13,12 +13,13 @@ from declarative.runtime.errors import InputError
 from declarative.runtime.externs import checked
 from declarative.runtime.parametrizations import Parametrization, initial_value, parametrization
 from declarative.runtime.problem import Adjoint, Solver
+from declarative.runtime.recipe import Made
 from declarative.runtime.sizes import evaluate, parse
 
 SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations")
 
 
-class Owner(nn.Module):
+class Owner(nn.Module, metaclass=Made):
     """The constructor of layers.
 
     Keywords: sizes that no argument determines, values for learned and constant parameters, a module for each extern,
