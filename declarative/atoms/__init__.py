@@ -166,7 +166,7 @@ def _of_several(atom: Atom, args: tuple[Expression, ...]) -> str | None:
         what = "row" if axis == 1 else "column"
         return f"one {what} at a time: {atom.name}({matrix}[i]) == r[i] for i in 0..{size - 1}"
     if atom.name not in ("max", "min"):
-        return f"write {atom.name}(x), over all entries of one argument"
+        return None
     inside = ", ".join(show(arg) for arg in args)
     zero = next((p for p, arg in enumerate(args) if isinstance(arg, Constant) and arg.value == 0), None)
     positive = f", or pos({show(args[1 - zero])})" if atom.name == "max" and zero is not None and len(args) == 2 else ""

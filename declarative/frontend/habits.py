@@ -68,7 +68,7 @@ def _missing_comma(stop: Stop) -> Diagnostic | None:
 
 def _named_output(stop: Stop) -> Diagnostic | None:
     """``output residual = A @ x - b``."""
-    if stop.token.type not in ("ASSIGN", "EQ") or not re.match(r"\s*output\b", stop.before):
+    if stop.token.type != "ASSIGN" or not re.match(r"\s*output\b", stop.before):
         return None
     name = re.search(r"(\w+)\s*$", stop.before)
     value = _up_to_comma(stop.after)
@@ -122,7 +122,7 @@ def _cone_order(stop: Stop) -> Diagnostic | None:
     pair = stop.text[max(stop.start - 1, 0) : stop.start + 1]
     if pair not in (">>", "<<"):
         return None
-    left, right = _CONSTRAINT_NAME.sub("", stop.before[:-1], count=1).strip(), stop.after
+    left, right = _CONSTRAINT_NAME.sub("", stop.before[:-1], count=1).strip(), _up_to_comma(stop.after)
     upper, lower = (left, right) if pair == ">>" else (right, left)
     if lower == "0":
         help = f"{upper} in psd"
