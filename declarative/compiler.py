@@ -10,6 +10,7 @@ import types
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
@@ -50,8 +51,10 @@ def compile(source: str | PathLike[str] | Program | SupportsBuild, **sizes: int)
 
     ``sizes`` fixes dimensions by name. A class whose structure needs sizes that are still open takes them from the
     arguments of each call, specialises itself to them and keeps what it made. The emitted source of a class is its
-    ``source()``. Raises `DiagnosticError` with every error of the program.
+    ``source()``. Raises `DiagnosticError` with every error of the program and for a size that is no size, `TypeError`
+    for anything but a program.
     """
+    _refuse_misfits(source, sizes)
     if isinstance(source, str | PathLike):
         program = read(source, sizes)
     else:
@@ -60,6 +63,15 @@ def compile(source: str | PathLike[str] | Program | SupportsBuild, **sizes: int)
     if compilation.source is not None:
         return load(compilation.source, compilation.class_name)
     return specialising(compilation, sizes)
+
+
+def _refuse_misfits(source: object, sizes: Mapping[str, object]) -> None:
+    if not isinstance(source, str | PathLike | Program) and not hasattr(source, "build"):
+        raise TypeError(f"expected a path of an .opt file, a program or a layer, found {type(source).__name__}")
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral) or size < 0:
+            expected = "the size of a dimension is a whole number, at least 0"
+            raise DiagnosticError([Diagnostic("E602", f"`{name}` is {size!r}", notes=(expected,))])
 
 
 class SupportsBuild(Protocol):
@@ -151,7 +163,7 @@ def specialising(compilation: Compilation, sizes: Mapping[str, int], key: str | 
         raise LookupError(f"{cls.__name__} is emitted per sizes; name them in dl.compile(..., {_open(program, sizes)})")
 
     body = {**shell(program, sizes), "specialised": specialised, "source": classmethod(source), "__doc__": program.doc}
-    key = key or uuid.uuid4().hex
+    key, body["__module__"] = key or uuid.uuid4().hex, __name__
     body["_recipe"] = _specialising_again, (key, program, dict(sizes))
     kind: type[Layer] = types.new_class(compilation.class_name, (Layer,), exec_body=lambda space: space.update(body))
     _SPECIALISING[key] = kind

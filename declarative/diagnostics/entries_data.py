@@ -42,7 +42,7 @@ ENTRIES = (
         "E706",
         "an extern that cannot be loaded or fails",
         "`--extern decode=package.module:attribute` names a torch module, or a class or function that makes one "
-        "without arguments. It is imported from the current directory or the installed packages. What it raises when the "
-        "layer runs it is told with the shapes that it was given; `--traceback` shows where.",
+        "without arguments. It is imported from the current directory or the installed packages. What it raises when "
+        "the layer runs it is told with the shapes that it was given; `--traceback` shows where.",
     ),
 )

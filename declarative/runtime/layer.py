@@ -26,7 +26,7 @@ from declarative.runtime.binding import (
     with_finite,
 )
 from declarative.runtime.errors import InputError, SolveError
-from declarative.runtime.owner import SETTINGS, Owner
+from declarative.runtime.owner import POLICIES, SETTINGS, Owner
 from declarative.runtime.problem import Point, Problem, Solved
 from declarative.runtime.status import Status
 from declarative.runtime.transforms import values_are_hidden
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from declarative.runtime.diagnose import Report
 
 __all__ = ["POLICIES", "SETTINGS", "Block", "Layer", "Solution"]
-
-POLICIES = ("raise", "nan")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +18,7 @@ from declarative.runtime.problem import Adjoint, Solver
 from declarative.runtime.recipe import Made
 from declarative.runtime.sizes import evaluate, parse
 
+POLICIES = ("raise", "nan")
 SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations")
 
 
@@ -41,8 +44,10 @@ class Owner(nn.Module, metaclass=Made):
     tolerance: float | None
     max_iterations: int | None
 
-    def __init__(self, **keywords: Any) -> None:
+    def __init__(self, *values: Any, **keywords: Any) -> None:
         super().__init__()
+        if values:
+            raise InputError(f"{self._name}: the constructor takes keywords only, found {len(values)} without a name")
         self.solver: Solver | None = None
         self.adjoint: Adjoint | None = None
         self.register_buffer("_like", torch.zeros(()), persistent=False)
@@ -53,7 +58,7 @@ class Owner(nn.Module, metaclass=Made):
         self._refuse_unknown(given)
         self.on_failure, self.check_inputs, self.tolerance, self.max_iterations = "raise", False, None, None
         for name, value in {**self.settings, **{k: v for k, v in given.items() if k in SETTINGS}}.items():
-            setattr(self, name, value)
+            setattr(self, name, _setting(self._name, name, value))
         self.sizes: dict[str, int] = self._sizes(given)
         for name in self.externs:
             if not isinstance(given.get(name), nn.Module):
@@ -92,12 +97,15 @@ class Owner(nn.Module, metaclass=Made):
         """Sizes fixed before any call: by keyword, by the shapes of given values, or by default."""
         sizes = dict(self.fixed_sizes)
         for name in self.dimensions:
+            if name in given and (isinstance(given[name], bool) or not isinstance(given[name], Integral)):
+                raise InputError(f"{self._name}: size `{name}` is {given[name]!r}; expected a whole number")
             if name in given and sizes.setdefault(name, int(given[name])) != int(given[name]):
                 raise InputError(f"{self._name}: {name} is fixed at {sizes[name]} in this module, found {given[name]}")
         valued = [s for s in self.parameters_of_layer if s.rank and (s.name in given or s.value is not None)]
         if valued:
             tensors = {
-                s.name: torch.as_tensor(given.get(s.name, s.value), dtype=torch.get_default_dtype()) for s in valued
+                s.name: _numbers(self._name, s, given.get(s.name, s.value)).to(torch.get_default_dtype())
+                for s in valued
             }
             sizes = bind(self._name, tuple(valued), (), tensors, sizes, torch.zeros(())).sizes
         for name, default in self.dimensions.items():
@@ -135,7 +143,7 @@ class Owner(nn.Module, metaclass=Made):
         value = spec.value if value is None else value
         if value is None and spec.binding == "constant":
             raise InputError(f"{self._name}: constant `{spec}` needs a value: {self._name}({spec.name}=tensor)")
-        start = initial_value(shape, spec.attributes) if value is None else torch.as_tensor(value)
+        start = initial_value(shape, spec.attributes) if value is None else _numbers(self._name, spec, value)
         if not start.is_floating_point():
             start = start.to(torch.get_default_dtype())
         if tuple(start.shape) != shape:
@@ -149,6 +157,14 @@ class Owner(nn.Module, metaclass=Made):
             return
         self.parametrizations[spec.name] = kept
         self.unconstrained[spec.name] = nn.Parameter(self._inverse(spec.name, start))
+
+    def __repr__(self) -> str:
+        """The signature on one line, ``ElasticNet(A[m, n], b[m]; learned lasso)``, and the externs below it."""
+        learned = [s.name for s in self.parameters_of_layer if s.binding == "learned"]
+        parts = [self.extra_repr(), f"learned {', '.join(learned)}" if learned else ""]
+        inside = "; ".join(part for part in parts if part)
+        below = [f"  ({name}): " + repr(getattr(self, name)).replace("\n", "\n  ") for name in self.externs]
+        return "\n".join([f"{self._name}({inside}{'' if below else ')'}", *below, *([")"] if below else [])])
 
     def _inverse(self, name: str, value: Tensor) -> Tensor:
         """The unconstrained tensor behind a value of a learned parameter; raises `InputError` for a wrong one."""
@@ -179,3 +195,31 @@ class Owner(nn.Module, metaclass=Made):
                 raw.copy_(inverse)
             return
         super().__setattr__(name, value)
+
+
+def _numbers(layer: str, spec: Spec, value: Any) -> Tensor:
+    """A value for what a layer owns; raises `InputError` for anything but numbers."""
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{layer}: {spec.binding} `{spec}` is {value!r}; expected a tensor or numbers") from None
+    if bool(torch.isnan(tensor).any()):
+        raise InputError(f"{layer}: {spec.binding} `{spec}` holds NaN; expected numbers")
+    return tensor
+
+
+def _setting(layer: str, name: str, value: Any) -> Any:
+    """The value of a setting; raises `InputError` for one that cannot be."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    match name:
+        case "on_failure":
+            fits, expected = value in POLICIES, " or ".join(map(repr, POLICIES))
+        case "check_inputs":
+            fits, expected = isinstance(value, bool), "True or False"
+        case "tolerance":
+            fits, expected = number and 0 < value < math.inf, "a positive number"
+        case _:
+            fits, expected = number and 1 <= value < math.inf and value == int(value), "a whole number, at least 1"
+    if not fits:
+        raise InputError(f"{layer}: {name} is {value!r}; expected {expected}")
+    return value

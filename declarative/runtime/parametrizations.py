@@ -31,7 +31,13 @@ class Parametrization(nn.Module, ABC):
 
 @final
 class Nonneg(Parametrization):
-    """softplus: entries stay positive, and gradients do not vanish as they approach zero from afar."""
+    """softplus: entries stay positive, and gradients do not vanish as they approach zero from afar.
+
+    The derivative of softplus is nearly its value, so an entry set to zero would never be trained away from it. Smaller
+    entries than `FLOOR` are set to it, and read back as it; all others are kept as they are given.
+    """
+
+    FLOOR = 1e-6
 
     def __init__(self, sign: float = 1.0) -> None:
         super().__init__()
@@ -45,7 +51,7 @@ class Nonneg(Parametrization):
         if bool((size < 0).any()):
             wanted = "nonnegative" if self.sign > 0 else "nonpositive"
             raise InputError(f"expected {wanted} entries, found {float(value.max() if self.sign < 0 else value.min())}")
-        size = size.clamp_min(torch.finfo(value.dtype).eps ** 2)
+        size = size.clamp_min(self.FLOOR)
         return size + torch.log(-torch.expm1(-size))
 
 

@@ -1,0 +1,86 @@
+"""What a constructor refuses, by name; how a layer prints; and a learned zero, which training can leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import declarative as dl
+
+TEXT = """layer lasso
+dim n
+param x[n]
+param lam nonneg learned
+var y[n]
+
+minimize 1/2 * sum_squares(y - x) + lam * norm1(y)
+output y
+"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("owner") / "lasso.opt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def kind(path: Path) -> type[dl.Layer]:
+    return dl.compile(path)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "expected"),
+    [
+        ("lam", "x", "expected a tensor or numbers"),
+        ("lam", float("nan"), "holds NaN"),
+        ("tolerance", "a", "expected a positive number"),
+        ("tolerance", -1, "expected a positive number"),
+        ("max_iterations", "3", "expected a whole number, at least 1"),
+        ("max_iterations", 0, "expected a whole number, at least 1"),
+        ("on_failure", "ignore", "expected 'raise' or 'nan'"),
+        ("check_inputs", "yes", "expected True or False"),
+    ],
+)
+def test_a_wrong_keyword_is_named(kind: type[dl.Layer], keyword: str, value: Any, expected: str) -> None:
+    with pytest.raises(dl.InputError, match=f"{keyword}.*{expected}"):
+        kind(**{keyword: value})
+
+
+def test_values_without_a_name_are_refused(kind: type[dl.Layer]) -> None:
+    with pytest.raises(dl.InputError, match="takes keywords only, found 1"):
+        kind(1.0)
+
+
+@pytest.mark.parametrize("size", ["3", -3, 2.5, True])
+def test_a_size_that_is_no_size(path: Path, size: Any) -> None:
+    with pytest.raises(dl.DiagnosticError, match="`n` is"):
+        dl.compile(path, n=size)
+
+
+def test_compile_of_nothing() -> None:
+    with pytest.raises(TypeError, match="found NoneType"):
+        dl.compile(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_learned_zero_is_trained_away_from_it(kind: type[dl.Layer], dtype: torch.dtype) -> None:
+    layer = kind(lam=torch.zeros((), dtype=dtype))
+    assert float(layer.lam.detach()) == pytest.approx(1e-6, rel=1e-3)
+    optimiser = torch.optim.Adam(layer.parameters(), lr=0.5)
+    x = torch.tensor([2.0, -3.0], dtype=dtype)
+    for _ in range(60):
+        optimiser.zero_grad()
+        (layer(x).abs().sum() - 4).square().backward()
+        optimiser.step()
+    assert float(layer.lam.detach()) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_layer_prints_on_one_line(kind: type[dl.Layer]) -> None:
+    assert repr(kind()) == "Lasso(x[n]; learned lam)"
+    assert repr(nn.Sequential(kind())) == "Sequential(\n  (0): Lasso(x[n]; learned lam)\n)"
