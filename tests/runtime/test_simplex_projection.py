@@ -94,3 +94,12 @@ def test_batches_broadcast() -> None:
     projected = project_on_simplex(v, total)
     for got, s in zip(projected.y, total, strict=True):
         torch.testing.assert_close(got, project_on_simplex(v, float(s)).y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ties_between_the_threshold_and_an_entry_end(dtype: torch.dtype) -> None:
+    """Entries on a grid of tenths meet the threshold up to rounding, on either side of it."""
+    v = torch.randint(-10, 11, (4000, 7), generator=torch.Generator().manual_seed(0)).to(dtype) / 10
+    y, threshold, _ = project_on_simplex(v, torch.ones(4000, 1, dtype=dtype))
+    torch.testing.assert_close(y.sum(-1), torch.ones(4000, dtype=dtype))
+    torch.testing.assert_close(y, (v - threshold).clamp_min(0))

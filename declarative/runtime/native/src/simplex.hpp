@@ -73,13 +73,14 @@ template <class S> static inline S threshold_of(const S* v, int64_t size, double
   if (!(total >= 0)) return (S)__builtin_nan("");
   const S most = largest(v, size);
   S t = most - (S)total;
-  double before = 0;
   while (t == t) {
     const Sums<S> sums = sum_above(v, v, t, size);
-    if (sums.count == before || sums.count == 0) break;
-    before = sums.count;
-    const S next = (S)((sums.total - total) / sums.count);
-    t = next > most ? most : next;
+    if (sums.count == 0) break;
+    const S exact = (S)((sums.total - total) / sums.count);
+    const S next = exact > most ? most : exact;
+    // Exactly, the steps only go up. A step that does not is rounding, at a tie between the threshold and an entry.
+    if (!(next > t)) break;
+    t = next;
   }
   return t;
 }
