@@ -37,7 +37,7 @@ class Nonneg(Parametrization):
     entries than `FLOOR` are set to it, and read back as it; all others are kept as they are given.
     """
 
-    FLOOR = 1e-6
+    FLOOR = 1e-8
 
     def __init__(self, sign: float = 1.0) -> None:
         super().__init__()
