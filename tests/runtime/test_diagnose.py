@@ -424,8 +424,7 @@ def test_a_long_batch_is_shortened_to_what_there_is_to_tell() -> None:
 
 def test_finite_differences_of_one_instance_with_a_scalar_parameter() -> None:
     text = (
-        "layer sc\ndim n\nparam x[n]\nparam w nonneg\nvar y[n]\n"
-        "minimize sum_squares(y - x) + w * norm1(y)\noutput y\n"
+        "layer sc\ndim n\nparam x[n]\nparam w nonneg\nvar y[n]\nminimize sum_squares(y - x) + w * norm1(y)\noutput y\n"
     )
     report = compiled(text).diagnose(t([1.0, -2.0, 0.1]), t(0.7), finite_differences=True)
     assert set(report.disagreement) == {"x", "w"}
