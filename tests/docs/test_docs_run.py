@@ -102,7 +102,7 @@ def run_commands(text: str, place: str) -> str:
 
 def matches(shown: str, printed: str) -> bool:
     """Whether the text is what was printed, up to blanks; ``...`` in what is shown stands for anything."""
-    pattern = ".*".join(re.escape(part) for part in plain(shown).split("..."))
+    pattern = ".*".join(re.escape(part.strip()) for part in plain(shown).split("..."))
     return re.fullmatch(pattern, plain(printed)) is not None
 
 
