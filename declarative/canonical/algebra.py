@@ -106,11 +106,6 @@ def is_zero(expression: Expression) -> bool:
     return not terms(expression)
 
 
-def simplify(expression: Expression) -> Expression:
-    """Like terms collected and numbers folded, at the root."""
-    return combine(terms(expression), expression.shape)
-
-
 def plus(*expressions: Expression) -> Expression:
     """Sum of expressions of one shape."""
     collected: Terms = {}
