@@ -24,7 +24,7 @@ from declarative.ir.program import Program
 from declarative.ir.shape import show
 from declarative.runtime.errors import InputError
 from declarative.runtime.layer import Layer
-from declarative.runtime.sizes import solve_for
+from declarative.runtime.sizes import parse
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _determined(program: Program, values: Mapping[str, Tensor], fixed: Mapping[s
                 continue
             shape = values[parameter.name].shape
             for size, length in zip(parameter.shape, shape[len(shape) - parameter.rank :], strict=True):
-                solved = solve_for(str(size), length, sizes)
+                solved = parse(str(size)).solve_for(length, sizes)
                 if solved is not None:
                     sizes[solved[0]] = solved[1]
     return sizes

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.errors import InputError
-from declarative.runtime.sizes import evaluate, solve_for
+from declarative.runtime.sizes import Size, parse
 from declarative.runtime.status import Status
 
 LOW_PRECISION = (torch.float16, torch.bfloat16)
@@ -26,6 +26,8 @@ class Spec:
     binding: str = "call"
     value: Any = None
     doc: str = ""
+    parsed: tuple[Size, ...] = field(default=(), repr=False)
+    """``sizes``, read once."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Spec:
             ("binding", binding),
             ("value", value),
             ("doc", doc),
+            ("parsed", tuple(parse(str(s)) for s in sizes)),
         ):
             object.__setattr__(self, key, given)
 
@@ -79,8 +82,19 @@ class Bound:
             return torch.ones(self.batch, dtype=torch.bool)
         return self.verdict == Status.SOLVED
 
+    def with_values(self, values: tuple[Tensor, ...]) -> Bound:
+        """The same call of other tensors, of the same shapes."""
+        return Bound(self.specs, values, self.sizes, self.batch, self.dtype)
+
     def named(self) -> Mapping[str, Tensor]:
         return {spec.name: value for spec, value in zip(self.specs, self.values, strict=True)}
+
+
+def signature(args: tuple[Any, ...], owned: Mapping[str, Tensor]) -> tuple[Any, ...] | None:
+    """What decides whether arguments by position fit, and which sizes they give; None where one is no tensor."""
+    if not all(isinstance(t, Tensor) for t in args):
+        return None
+    return (*((t.shape, t.dtype, t.device) for t in args), *((t.dtype, t.device) for t in owned.values()))
 
 
 def bind(
@@ -170,14 +184,14 @@ def _solve_sizes(layer: str, specs: tuple[Spec, ...], tensors: Sequence[Tensor],
     while known < len(sizes):  # a size may await a dimension that a later parameter determines
         known = len(sizes)
         for spec, tensor in zip(specs, tensors, strict=True):
-            for size, found in zip(spec.sizes, tensor.shape[tensor.dim() - spec.rank :], strict=True):
-                solved = solve_for(size, found, sizes)
+            for size, found in zip(spec.parsed, tensor.shape[tensor.dim() - spec.rank :], strict=True):
+                solved = size.solve_for(found, sizes)
                 if solved is not None:
                     sizes[solved[0]] = solved[1]
                     source[solved[0]] = spec.name
     for spec, tensor in zip(specs, tensors, strict=True):
         found_shape = tuple(tensor.shape[tensor.dim() - spec.rank :])
-        expected = tuple(evaluate(size, sizes) for size in spec.sizes)
+        expected = tuple(size.evaluate(sizes) for size in spec.parsed)
         if found_shape != expected:
             determined = ", ".join(
                 f"{name} = {value}" + (f" from `{source[name]}`" if name in source else "")

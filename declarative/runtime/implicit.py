@@ -13,7 +13,6 @@ Reference: Krantz and Parks, The Implicit Function Theorem, 2002; Amos and Kolte
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Literal
 
 import torch
@@ -42,7 +41,9 @@ def solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFail
 
 
 def _solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure) -> Solved:
-    *point, status, iterations, residual = _Solution.apply(problem, solver, adjoint, on_failure, *problem.tensors)  # type: ignore[no-untyped-call]
+    tensors = problem.tensors
+    apply: Any = _Solution.apply if any(map(_wrapped, tensors)) else _apply
+    *point, status, iterations, residual = apply(problem, solver, adjoint, on_failure, *tensors)
     return Solved(tuple(point), status, iterations, residual)
 
 
@@ -79,7 +80,7 @@ class _Solution(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         solved = solver.solve(problem.with_tensors(tensors))
         point = solved.point
-        if on_failure != "keep" and bool(solved.status.any()):  # a first look, at little cost
+        if on_failure != "keep" and not solved.complete and bool(solved.status.any()):
             ok = usable(solved.status)
             if on_failure == "raise" and not bool(ok.all()):
                 raise SolveError(failure_message(solved))
@@ -155,5 +156,6 @@ class _Solution(torch.autograd.Function):
         return output, (0,) * len(output)
 
 
-# torch looks the signature up in every call; found on the function, it is not derived anew.
-_Solution.forward.__signature__ = inspect.signature(_Solution.forward)  # type: ignore[attr-defined]
+_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+# What `_Solution.apply` comes to where no tensor is torch.func's, without the inspection of its signature.
+_apply = super(torch.autograd.Function, _Solution).apply

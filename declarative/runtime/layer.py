@@ -7,6 +7,7 @@ solve, differentiated by the implicit function theorem. A closed form states ``s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +23,7 @@ from declarative.runtime.binding import (
     check_owned,
     check_promises,
     culprits,
+    signature,
     with_donor,
     with_finite,
 )
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from declarative.runtime.diagnose import Report
 
 __all__ = ["POLICIES", "SETTINGS", "Block", "Layer", "Solution"]
+
+CALLS_REMEMBERED = 64
+"""Shapes of arguments that a layer remembers as fitting; a call of the same shapes is not checked again."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,17 @@ class Layer(Owner):
             raise InputError(f"{self._name}: on_failure is {self.on_failure!r}; expected one of {POLICIES}")
         bound = self.bind(*args, **kwargs)
         if self.on_failure == "nan":
-            return self._outputs(*self._tolerant(bound, "nan"))
+            bound, solved = self._tolerant(bound, "nan")
+            return self._outputs(bound, solved.point)
+        if self.solution is not None:
+            point = self._closed_form_point(bound)
+            if _surely_finite(point[0]):
+                return self._outputs(bound, point)
         try:
             solved = self._solved(bound, "raise")
         except SolveError as error:
             raise SolveError(f"{self._name}: {error}{culprits(bound)}") from None
-        return self._outputs(bound, solved)
+        return self._outputs(bound, solved.point)
 
     def solve(self, *args: Any, **kwargs: Any) -> Solution:
         """Solve and return everything, per instance; no instance's failure raises."""
@@ -130,7 +140,7 @@ class Layer(Owner):
             problem: Any = kind.data(self, *bound.values)
             residuals = problem.relative_residual(point.kkt)
         return Solution(
-            self._outputs(bound, solved),
+            self._outputs(bound, solved.point),
             kind.duals(self, point, *bound.values),
             solved.status,
             solved.iterations,
@@ -149,9 +159,19 @@ class Layer(Owner):
 
     def bind(self, *args: Any, **kwargs: Any) -> Bound:
         """Check the arguments of a call and bring them to tensors; raises `InputError`."""
-        like = next(self.parameters(), self._like)
-        bound = bind(self._name, self.parameters_of_call, args, kwargs, self.sizes, like)
-        check_owned(self._name, bound, {s.name: getattr(self, s.name) for s in self.parameters_of_layer})
+        owned = self._owned() if self.parameters_of_layer else {}
+        key = None if kwargs or torch.compiler.is_compiling() else signature(args, owned)
+        before = self._calls.get(key)
+        if before is not None:
+            bound = before.with_values(args)
+        else:
+            like = next(self.parameters(), self._like)
+            bound = bind(self._name, self.parameters_of_call, args, kwargs, self.sizes, like)
+            check_owned(self._name, bound, owned)
+            if key is not None and bound.dtype is None:
+                if len(self._calls) >= CALLS_REMEMBERED:
+                    self._calls.clear()
+                self._calls[key] = bound.with_values(())
         if self.check_inputs:
             check_promises(self._name, bound)
         return bound
@@ -193,8 +213,7 @@ class Layer(Owner):
 
     def _closed_form(self, bound: Bound, on_failure: str) -> Solved:
         """Evaluate the closed form; it gives NaN where no solution exists, which is told here."""
-        # A parameter may cancel out of the solution; the point is of the whole batch all the same.
-        point = tuple(part.expand(*bound.batch, part.shape[-1]) for part in self.solution(*bound.values))
+        point = self._closed_form_point(bound)
         finite = torch.isfinite(point[0]).all(-1)
         failure = torch.where(all_finite(bound).expand(finite.shape), int(Status.INFEASIBLE), int(Status.NOT_FINITE))
         status = torch.where(finite, int(Status.SOLVED), failure).to(torch.int8)
@@ -204,11 +223,21 @@ class Layer(Owner):
             raise SolveError(implicit.failure_message(solved))
         return solved
 
-    def _outputs(self, bound: Bound, solved: Solved) -> Any:
+    def _closed_form_point(self, bound: Bound) -> Point:
+        """The closed form at every instance: a parameter may cancel out of it, the point is of the whole batch."""
+        point: Point = self.solution(*bound.values)
+        return tuple(p if p.shape[:-1] == bound.batch else p.expand(*bound.batch, p.shape[-1]) for p in point)
+
+    def _outputs(self, bound: Bound, point: Point) -> Any:
         kind = self.specialised(bound.sizes)
-        outputs = kind.outputs(self, kind.point_type(*solved.point), *bound.values)
+        outputs = kind.outputs(self, kind.point_type(*point), *bound.values)
         if bound.dtype is None:
             return outputs
         if isinstance(outputs, Tensor):
             return outputs.to(bound.dtype)
         return type(outputs)(*(o.to(bound.dtype) for o in outputs))
+
+
+def _surely_finite(part: Tensor) -> bool:
+    """Whether every entry is finite, by one sum; False also where only the sum is not, or values are hidden."""
+    return not values_are_hidden(part) and math.isfinite(part.detach().sum().item())

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from declarative.runtime.binding import Spec, bind
+from declarative.runtime.binding import Bound, Spec, bind
 from declarative.runtime.errors import InputError
 from declarative.runtime.externs import checked
 from declarative.runtime.parametrizations import Parametrization, initial_value, parametrization
@@ -54,6 +54,7 @@ class Owner(nn.Module, metaclass=Made):
         if any(parametrization(s.attributes) for s in self.parameters_of_layer if s.binding == "learned"):
             self.parametrizations = nn.ModuleDict()
             self.unconstrained = nn.ParameterDict()
+        self._calls: dict[Any, Bound] = {}
         given = {name: value for name, value in keywords.items() if value is not None}
         self._refuse_unknown(given)
         self.on_failure, self.check_inputs, self.tolerance, self.max_iterations = "raise", False, None, None
@@ -79,6 +80,12 @@ class Owner(nn.Module, metaclass=Made):
         Raises `InputError` where the module returns anything but a tensor (*batch, *returns).
         """
         return checked(f"{self._name}: extern `{name}`", self.externs[name], getattr(self, name), arguments, returns)
+
+    def _owned(self) -> dict[str, Tensor]:
+        """The tensors behind the layer's own parameters, by name: unconstrained where attributes are kept."""
+        kept: Any = self.unconstrained if "unconstrained" in self._modules else {}
+        names = (spec.name for spec in self.parameters_of_layer)
+        return {name: kept[name] if name in kept else getattr(self, name) for name in names}
 
     @property
     def _name(self) -> str:
@@ -132,7 +139,7 @@ class Owner(nn.Module, metaclass=Made):
     def _needed_sizes(self) -> set[str]:
         """Dimensions that the constructor must know, since no parameter of the call has them."""
         return set(self.dimensions) - {
-            n for s in self.parameters_of_call for size in s.sizes for n, _ in parse(size)[1]
+            n for s in self.parameters_of_call for size in s.sizes for n, _ in parse(size).terms
         }
 
     def _own(self, spec: Spec, value: Any) -> None:

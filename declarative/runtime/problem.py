@@ -64,6 +64,8 @@ class Solved:
     status: Tensor
     iterations: Tensor
     residual: Tensor
+    complete: bool = False
+    """True where the solver already knows that every instance is solved."""
 
 
 class Solver(ABC):

@@ -22,9 +22,10 @@ Variational Inequalities and Complementarity Problems, 2003, section 1.5 (the na
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -90,21 +91,27 @@ class DenseQP(Problem):
     h: Tensor | None = None
     lower: Tensor | None = None
     upper: Tensor | None = None
+    _present: dict[str, Tensor] = field(init=False, repr=False)
+    _tensors: tuple[Tensor, ...] = field(init=False, repr=False)
+    notes: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """What a solver keeps about these data for the backward pass, by its own names."""
 
     def __post_init__(self) -> None:
-        n = self.q.shape[-1]
+        present = {name: t for name, t in zip(CORE_RANKS, self.parts, strict=True) if t is not None}
+        object.__setattr__(self, "_present", present)
+        object.__setattr__(self, "_tensors", tuple(present.values()))
+        n, dtype, device = self.q.shape[-1], self.q.dtype, self.q.device
         for left, right in (("A", "b"), ("G", "h")):
-            if (getattr(self, left) is None) != (getattr(self, right) is None):
+            if (left in present) != (right in present):
                 raise InputError(f"{left} and {right} go together: give both or neither")
         rows = {"A": self.p, "b": self.p, "G": self.m, "h": self.m, "P": n}
-        for name, tensor in self._present().items():
+        for name, tensor in present.items():
             expected = (rows[name],) if name in "bh" else (rows[name], n) if name in rows else (n,)
-            if tuple(tensor.shape[tensor.dim() - CORE_RANKS[name] :]) != expected:
+            if tensor.shape[tensor.dim() - CORE_RANKS[name] :] != expected:
                 raise InputError(f"{name} has shape {tuple(tensor.shape)}; its last dimensions must be {expected}")
-            if tensor.dtype != self.q.dtype or tensor.device != self.q.device:
+            if tensor.dtype != dtype or tensor.device != device:
                 raise InputError(
-                    f"{name} is {tensor.dtype} on {tensor.device} and q is {self.q.dtype} on {self.q.device}: "
-                    "all data must agree"
+                    f"{name} is {tensor.dtype} on {tensor.device} and q is {dtype} on {device}: all data must agree"
                 )
 
     @property
@@ -122,22 +129,23 @@ class DenseQP(Problem):
         """Number of inequality rows, bounds apart."""
         return 0 if self.h is None else self.h.shape[-1]
 
-    def _present(self) -> dict[str, Tensor]:
-        return {name: t for name in CORE_RANKS if (t := getattr(self, name)) is not None}
+    @property
+    def parts(self) -> tuple[Tensor | None, ...]:
+        """P, q, A, b, G, h, lower, upper."""
+        return self.P, self.q, self.A, self.b, self.G, self.h, self.lower, self.upper
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return tuple(self._present().values())
+        return self._tensors
 
     @property
     def core_ranks(self) -> tuple[int, ...]:
-        return tuple(CORE_RANKS[name] for name in self._present())
+        return tuple(CORE_RANKS[name] for name in self._present)
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
-        present = self._present()
-        if all(new is old for new, old in zip(tensors, present.values(), strict=True)):
+        if all(map(operator.is_, tensors, self._tensors)):
             return self
-        return type(self)(**dict(zip(present, tensors, strict=True)))
+        return type(self)(**dict(zip(self._present, tensors, strict=True)))
 
     @staticmethod
     def unpack(point: Point) -> QPPoint:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from declarative.runtime.adjoints.active_set import ActiveSetAdjoint
 from declarative.runtime.native import library
-from declarative.runtime.native.quadratic import Operands, data_of, operands, serves, vectors
+from declarative.runtime.native.quadratic import Operands, data_of, operands, vectors
 from declarative.runtime.problem import Adjoint, Point, Problem
 from declarative.runtime.pullback import pull_back
 from declarative.runtime.quadratic import CORE_RANKS, DenseQP
@@ -43,13 +43,13 @@ class NativeActiveSetAdjoint(Adjoint):
         status: Tensor,
         wanted: Sequence[int],
     ) -> tuple[Tensor, ...] | None:
-        if not isinstance(problem, DenseQP) or torch.is_grad_enabled() or not serves(problem):
+        if not isinstance(problem, DenseQP) or torch.is_grad_enabled():
+            return None
+        data = operands(problem)
+        if data is None or not data.instances:
             return None
         given = [*point, *(c for c in cotangents if c is not None)]
         if not library.serves(given) or any(t.dtype != problem.q.dtype for t in given):
-            return None
-        data = operands(problem)
-        if not data.instances:
             return None
         at, kept_point = vectors(point)
         bar, kept_bar = vectors(cotangents)
@@ -57,7 +57,7 @@ class NativeActiveSetAdjoint(Adjoint):
         trusted = torch.empty(data.batch, dtype=torch.int8)
         status = status.contiguous()
         ends = [status.data_ptr(), 1, 0, 0, 0, 0, 0, *where, trusted.data_ptr(), 1]
-        library.call("adjoint", [*data.fields, torch.get_num_threads(), *at, *bar, *ends])
+        library.call("adjoint", (*data.fields, torch.get_num_threads(), *at, *bar, *ends))
         del kept_point, kept_bar  # alive until here
         if not bool(trusted.all()):
             lanes = (trusted.flatten() == 0).nonzero()[:, 0]
@@ -96,19 +96,19 @@ def _room(data: Operands, problem: DenseQP, wanted: Sequence[int]) -> tuple[list
     """Room for the wanted gradients, one per instance (*batch, *core) or one for all (*core), and its pointers."""
     rooms: list[Tensor] = []
     fields: list[int] = []
-    number = -1
-    for name, rank in CORE_RANKS.items():
-        tensor: Tensor | None = getattr(problem, name)
+    number, batch = -1, data.batch
+    for tensor, rank in zip(problem.parts, CORE_RANKS.values(), strict=True):
         number += tensor is not None
         if tensor is None or number not in wanted:
             fields += (0, 0)
             continue
-        shape = tensor.shape
-        own, core = shape[: len(shape) - rank], shape[-rank:]
-        alone = own.numel() == 1
-        room = tensor.new_empty(shape if alone or own == data.batch else (*data.batch, *core))
+        core = tensor.shape[tensor.dim() - rank :]
+        size = core.numel()
+        alone = tensor.numel() == size
+        own = alone or tensor.numel() == size * data.instances
+        room = tensor.new_empty(tensor.shape if own else (*batch, *core))
         rooms.append(room)
-        fields += (room.data_ptr() if room.numel() else 0, 0 if alone else core.numel())
+        fields += (room.data_ptr() if size else 0, 0 if alone else size)
     return rooms, fields
 
 

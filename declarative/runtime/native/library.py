@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -55,12 +56,24 @@ def serves(tensors: Sequence[Tensor]) -> bool:
     if torch.compiler.is_compiling() or tensors[0].dtype not in (torch.float64, torch.float32):
         return False
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.is_cpu and not wrapped(t) for t in tensors)
-    return plain and library() is not None
+    for t in tensors:
+        if type(t) not in (Tensor, torch.nn.Parameter) or not t.is_cpu or wrapped(t):
+            return False
+    return library() is not None
 
 
 def call(name: str, fields: Sequence[int]) -> None:
     """Call ``declarative_<name>`` of a library that is there; raises MemoryError where it ran out of memory."""
-    array = (ctypes.c_int64 * len(fields))(*fields)
-    if getattr(library(), f"declarative_{name}")(array):
+    if _function(name)(_integers(len(fields)).pack(*fields)):
         raise MemoryError(f"the compiled kernel `{name}` ran out of memory")
+
+
+@functools.cache
+def _function(name: str) -> Callable[[bytes], int]:
+    function: Callable[[bytes], int] = getattr(library(), f"declarative_{name}")
+    return function
+
+
+@functools.cache
+def _integers(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}q")

@@ -15,43 +15,44 @@ LARGEST = 1500
 
 
 class Operands(NamedTuple):
-    """``fields``: the structure ``Quadratic``; ``kept``: the tensors that its pointers point into, or None."""
+    """``fields``: the structure ``Quadratic``; ``kept``: the tensors that its pointers point into."""
 
-    fields: list[int]
-    kept: list[Tensor | None]
+    fields: tuple[int, ...]
+    kept: tuple[Tensor, ...]
     batch: torch.Size
     instances: int
 
 
-def serves(problem: DenseQP) -> bool:
-    """Whether the kernels take this problem."""
-    if not 0 < problem.n + problem.p + problem.m <= LARGEST or problem.n == 0:
-        return False
-    return library.serves(problem.tensors)
+def operands(problem: DenseQP) -> Operands | None:
+    """The problem's data in the kernels' layout, copied only where it is strided or partly shared; None: not served.
+
+    They are kept with the problem, so that the backward pass finds them.
+    """
+    if "operands" not in problem.notes:
+        served = problem.n > 0 and problem.n + problem.p + problem.m <= LARGEST and library.serves(problem.tensors)
+        problem.notes["operands"] = _operands(problem) if served else None
+    found: Operands | None = problem.notes["operands"]
+    return found
 
 
-def operands(problem: DenseQP) -> Operands:
-    """The problem's data in the kernels' layout, copied only where it is strided or partly shared."""
-    batch = problem.batch_shape
+def _operands(problem: DenseQP) -> Operands:
+    batch, n, p, m = problem.batch_shape, problem.n, problem.p, problem.m
     count = batch.numel()
-    fields = [problem.q.dtype == torch.float32, count, problem.n, problem.p, problem.m]
-    kept: list[Tensor | None] = []
-    for name, rank in CORE_RANKS.items():
-        tensor: Tensor | None = getattr(problem, name)
-        if tensor is None or not tensor.numel():
-            kept.append(None)
+    fields = [problem.q.dtype == torch.float32, count, n, p, m]
+    kept = []
+    sizes = (n * n, n, p * n, p, m * n, m, n, n)
+    for tensor, rank, size in zip(problem.parts, CORE_RANKS.values(), sizes, strict=True):
+        if tensor is None or not size:
             fields += (0, 0)
             continue
-        shape = tensor.shape
-        own, stride = shape[: len(shape) - rank], shape[-rank:].numel()
-        if own.numel() == 1:
-            stride = 0
-        elif own != batch:
-            tensor = tensor.expand(*batch, *shape[len(shape) - rank :])
-        tensor = tensor.contiguous()
+        stride = 0 if tensor.numel() == size else size
+        if stride and tensor.numel() != size * count:
+            tensor = tensor.expand(*batch, *tensor.shape[tensor.dim() - rank :])
+        if not tensor.is_contiguous():
+            tensor = tensor.contiguous()
         kept.append(tensor)
         fields += (tensor.data_ptr(), stride)
-    return Operands(fields, kept, batch, count)
+    return Operands(tuple(fields), tuple(kept), batch, count)
 
 
 def vectors(parts: tuple[Tensor | None, ...]) -> tuple[list[int], list[Tensor | None]]:

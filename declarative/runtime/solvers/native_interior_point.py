@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.native import library
-from declarative.runtime.native.quadratic import data_of, operands, serves, vectors
+from declarative.runtime.native.quadratic import data_of, operands
 from declarative.runtime.problem import Point, Problem, Solved, Solver
 from declarative.runtime.quadratic import DenseQP
 from declarative.runtime.solvers.interior_point import InteriorPoint
@@ -34,10 +34,9 @@ class NativeInteriorPoint(Solver):
     def solve(self, problem: Problem) -> Solved:
         if not isinstance(problem, DenseQP):
             raise TypeError(f"NativeInteriorPoint solves DenseQP, not {type(problem).__name__}")
-        reference = InteriorPoint(self.tolerance, self.max_iterations)
-        if not serves(problem):
-            return reference.solve(problem)
         data = operands(problem)
+        if data is None:
+            return self._reference().solve(problem)
         q, batch = problem.q, data.batch
         sizes = (problem.n, problem.p, problem.m, problem.n)
         point = tuple(q.new_empty((*batch, size)) for size in sizes)
@@ -45,19 +44,20 @@ class NativeInteriorPoint(Solver):
         iterations = torch.empty(batch, dtype=torch.int32)
         residual = q.new_empty(batch)
         if data.instances:
+            room = [field for part, size in zip(point, sizes, strict=True) for field in (part.data_ptr(), size)]
             outputs = [status.data_ptr(), 1, iterations.data_ptr(), 1, residual.data_ptr(), 1]
-            settings = [torch.get_num_threads(), self.max_iterations]
-            library.call("solve", [*data.fields, *settings, *vectors(point)[0], *outputs])
-        solved = Solved(point, status, iterations, residual)
-        left = status.flatten()
-        if self.tolerance is not None:
-            left = left | (residual.flatten() > self.tolerance)
-        return _completed(solved, problem, left, reference) if bool(left.any()) else solved
+            library.call("solve", (*data.fields, torch.get_num_threads(), self.max_iterations, *room, *outputs))
+        solved = Solved(point, status, iterations, residual, complete=True)
+        left = status if self.tolerance is None else status | (residual > self.tolerance)
+        return _completed(solved, problem, left, self._reference()) if bool(left.any()) else solved
+
+    def _reference(self) -> InteriorPoint:
+        return InteriorPoint(self.tolerance, self.max_iterations)
 
 
 def _completed(solved: Solved, problem: DenseQP, left: Tensor, reference: Solver) -> Solved:
-    """The solution with the instances where ``left`` (B,) is not zero from another solver."""
-    lanes, batch = left.nonzero()[:, 0], problem.batch_shape
+    """The solution with the instances where ``left`` (*batch) is not zero from another solver."""
+    lanes, batch = left.flatten().nonzero()[:, 0], problem.batch_shape
     again = reference.solve(problem.with_tensors(data_of(problem, lanes)))
 
     def put(into: Tensor, tensor: Tensor) -> Tensor:
