@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from declarative.atoms import ATOMS
 from declarative.codegen.module_plan import Method, Solver, Writer, size_text, stack, tuple_text
 from declarative.codegen.print_torch import TorchPrinter
-from declarative.ir.expression import Call, Constant, Expression
+from declarative.ir.expression import Call, Constant, Expression, Variable
 from declarative.ir.matrices import Full
-from declarative.ir.program import Constraint
+from declarative.ir.program import Constraint, Program
 from declarative.ir.shape import Shape
 
 
@@ -20,7 +21,9 @@ def plan(writer: Writer) -> Solver:
     methods = []
     if local and program.objective.expression is not None:
         methods.append(_objective(writer, program.objective.expression, program.objective.sense == "maximize"))
-    equalities, inequalities = _split(program.constraints, writer)
+    fixed_point = not local and _as_fixed_point(program)
+    constraints = fixed_point or program.constraints
+    equalities, inequalities = _split(constraints, writer)
     if not local:
         methods.append(_stacked(writer, "equations", "The residuals of the equations, zero at a solution.", equalities))
     else:
@@ -28,7 +31,7 @@ def plan(writer: Writer) -> Solver:
             methods.append(_stacked(writer, "equalities", "Residuals of the equality constraints.", equalities))
         if inequalities:
             methods.append(_stacked(writer, "inequalities", "Nonpositive where the inequalities hold.", inequalities))
-    methods.insert(0, _data(writer, "local_problem" if local else "root_problem"))
+    methods.insert(0, _data(writer, "local_problem" if local else "root_problem", bool(fixed_point)))
     kind = "LocalPoint" if local else "RootPoint"
     writer.used.add(kind)
     variables, readings = stack("x", [(writer.names[v.name], v.shape) for v in program.variables], writer)
@@ -104,7 +107,21 @@ def _start(start: Expression, shape: Shape, printer: TorchPrinter, writer: Write
     return printer(Call(ATOMS["mul"], (start, Full(1.0, shape)))) if shape and not start.rank else text.source
 
 
-def _data(writer: Writer, function: str) -> Method:
+def _as_fixed_point(program: Program) -> tuple[Constraint, ...]:
+    """The equations as ``x == g(x)``, one for each variable in order of declaration; empty where they are not."""
+    found: dict[str, Constraint] = {}
+    for constraint in program.constraints:
+        sides = constraint.terms if len(constraint.terms) == 2 and not constraint.indices else ()
+        for side, other in (sides, sides[::-1]) if sides else ():
+            if isinstance(side, Variable) and side.shape == other.shape and side.name not in found:
+                found[side.name] = replace(constraint, terms=(side, other))
+                break
+        else:
+            return ()
+    return tuple(found[v.name] for v in program.variables) if len(found) == len(program.variables) else ()
+
+
+def _data(writer: Writer, function: str, fixed_point: bool) -> Method:
     program, printer = writer.program, writer.printer()
     starts = dict(program.starts)
     writer.used.add(function)
@@ -117,6 +134,7 @@ def _data(writer: Writer, function: str) -> Method:
         f"    start={tuple_text(texts)},",
         f"    shapes={shapes},",
         f"    parameters={tuple_text(parameters) if parameters else '()'},",
+        *(["    fixed_point=True,"] if fixed_point else []),
         ")",
     ]
     kind = "LocalProblem" if function == "local_problem" else "RootProblem"

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from declarative.runtime.adjoints.cone import AdjointWarning
 from declarative.runtime.binding import Bound
 from declarative.runtime.conditions import Conditions
 from declarative.runtime.cone import ConeProgram
-from declarative.runtime.defaults import default_adjoint
+from declarative.runtime.defaults import chosen_adjoint
+from declarative.runtime.errors import AdjointWarning
 from declarative.runtime.finite_differences import STEP, disagreement, outputs_of
 from declarative.runtime.implicit import usable
 from declarative.runtime.layer import Layer
@@ -129,7 +129,7 @@ def _adjoint_residual(layer: Layer, bound: Bound, problem: Problem, solved: Solv
     with torch.no_grad():
         some, point = _instances(problem, solved.point, solved.status.shape, answered)
         _, bar = _instances(problem, cotangent, solved.status.shape, answered)
-    adjoint = layer.adjoint or default_adjoint(problem)
+    adjoint = chosen_adjoint(layer.adjoint, problem)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdjointWarning)  # the number that it warns of is what is reported
         u = adjoint.solve(some, point, bar)

@@ -1,4 +1,4 @@
-"""What a layer raises."""
+"""What a layer raises, and warns of."""
 
 from __future__ import annotations
 
@@ -13,3 +13,7 @@ class InputError(LayerError, ValueError):
 
 class SolveError(LayerError, RuntimeError):
     """Some instance of the batch could not be solved, and ``on_failure`` is ``"raise"``."""
+
+
+class AdjointWarning(UserWarning):
+    """The adjoint system of some instance is not solved to its tolerance: the gradient is what its text says."""

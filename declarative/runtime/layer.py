@@ -102,6 +102,8 @@ class Layer(Owner):
     solution: ClassVar[Any] = None
     """A closed form, from the parameters to the point, where the structure has one."""
 
+    _gradient: str = "implicit"
+
     def specialised(self, sizes: Mapping[str, int]) -> type[Layer]:
         """The class whose ``data``, ``outputs`` and ``duals`` serve these sizes."""
         return type(self)
@@ -157,6 +159,22 @@ class Layer(Owner):
 
         return diagnose(self, self.bind(*args, **kwargs), finite_differences=finite_differences)
 
+    @property
+    def gradient(self) -> str:
+        """What is differentiated: ``"implicit"``, the solution; ``"unrolled"`` or ``"truncated:k"``, all or the last k
+        of the solver's iterations. Setting raises `InputError` for another text, and where nothing is iterated."""
+        return self._gradient
+
+    @gradient.setter
+    def gradient(self, kind: str) -> None:
+        from declarative.runtime.gradients import refusal, unrolled_steps
+
+        if unrolled_steps(kind) is not None and self.solution is not None:
+            raise InputError(
+                f"{self._name}: {refusal(kind, 'this layer is a closed form, which autograd differentiates')}"
+            )
+        self._gradient = kind
+
     def bind(self, *args: Any, **kwargs: Any) -> Bound:
         """Check the arguments of a call and bring them to tensors; raises `InputError`."""
         owned = self._owned() if self.parameters_of_layer else {}
@@ -199,11 +217,12 @@ class Layer(Owner):
         if self.solution is not None:
             solved = self._closed_form(bound, on_failure)
         else:
-            from declarative.runtime.defaults import default_adjoint, default_solver
+            from declarative.runtime import defaults, gradients
 
             problem = self.specialised(bound.sizes).data(self, *bound.values)
-            solver = self.solver or default_solver(problem, self.tolerance, self.max_iterations)
-            solved = implicit.solve(problem, solver, self.adjoint or default_adjoint(problem), on_failure)
+            solver = defaults.chosen_solver(self.solver, problem, self.tolerance, self.max_iterations)
+            adjoint = defaults.chosen_adjoint(self.adjoint, problem)
+            solved = gradients.solve(problem, solver, adjoint, on_failure, self.gradient)
         if bound.verdict is None:
             return solved
         sound, verdict = bound.sound.expand(solved.status.shape), bound.verdict.expand(solved.status.shape)

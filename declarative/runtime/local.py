@@ -44,11 +44,26 @@ def local_problem(
     )
 
 
-def root_problem(layer: Layer, *, start: Sequence[Tensor], shapes: Shapes, parameters: Sequence[Tensor]) -> RootProblem:
-    """The layer's ``equations``, as many as there are unknowns; arguments as for `local_problem`."""
+def root_problem(
+    layer: Layer,
+    *,
+    start: Sequence[Tensor],
+    shapes: Shapes,
+    parameters: Sequence[Tensor],
+    fixed_point: bool = False,
+) -> RootProblem:
+    """The layer's ``equations``, as many as there are unknowns; arguments as for `local_problem`.
+
+    ``fixed_point``: they are the variables minus functions of them, in order.
+    """
     function, weights = _stacked(layer, "equations", shapes)
     return RootProblem(
-        function, start=_start(start, shapes), tensors=parameters, core_ranks=layer.ranks, weights=weights
+        function,
+        start=_start(start, shapes),
+        tensors=parameters,
+        core_ranks=layer.ranks,
+        weights=weights,
+        fixed_point=fixed_point,
     )
 
 

@@ -48,8 +48,8 @@ class Owner(nn.Module, metaclass=Made):
         super().__init__()
         if values:
             raise InputError(f"{self._name}: the constructor takes keywords only, found {len(values)} without a name")
-        self.solver: Solver | None = None
-        self.adjoint: Adjoint | None = None
+        self.solver: Solver | str | None = None
+        self.adjoint: Adjoint | str | None = None
         self.register_buffer("_like", torch.zeros(()), persistent=False)
         if any(parametrization(s.attributes) for s in self.parameters_of_layer if s.binding == "learned"):
             self.parametrizations = nn.ModuleDict()

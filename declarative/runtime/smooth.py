@@ -225,10 +225,10 @@ class LocalProblem(SmoothProblem):
 class RootProblem(SmoothProblem):
     """A root of F(x) = 0, N equations in N variables, on the branch that the start leads to.
 
-    ``function(x, *tensors, *weights)`` is F: (*batch, N), for x (*batch, N). The other arguments are those of
-    `LocalProblem`. Where the Jacobian dF/dx is singular at the root (the unit circle at (1, 0)), no differentiable
-    branch goes through it: the solver reports such an instance as inaccurate, and the adjoint gives the least-norm
-    solution.
+    ``function(x, *tensors, *weights)`` is F: (*batch, N), for x (*batch, N). ``fixed_point`` promises that
+    F(x) = x - g(x), entry by entry. The other arguments are those of `LocalProblem`. Where the Jacobian dF/dx is
+    singular at the root (the unit circle at (1, 0)), no differentiable branch goes through it: the solver reports such
+    an instance as inaccurate, and the adjoint gives the least-norm solution.
     """
 
     def __init__(
@@ -239,9 +239,16 @@ class RootProblem(SmoothProblem):
         tensors: Sequence[Tensor],
         core_ranks: Sequence[int],
         weights: Sequence[Tensor] = (),
+        fixed_point: bool = False,
     ) -> None:
         super().__init__(start, tensors, core_ranks, weights)
         self._function = function
+        self._fixed_point = fixed_point
+
+    @property
+    def fixed_point(self) -> bool:
+        """Whether the system is stated as x - g(x) = 0."""
+        return self._fixed_point
 
     def residual(self, point: Point) -> Point:
         (x,) = point

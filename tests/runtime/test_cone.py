@@ -11,10 +11,10 @@ import scipy.sparse as sp
 import torch
 
 from declarative.runtime import implicit
-from declarative.runtime.adjoints.cone import AdjointWarning, ConeAdjoint
+from declarative.runtime.adjoints.cone import ConeAdjoint
 from declarative.runtime.affine_map import AffineMap
 from declarative.runtime.cone import ConePattern, ConePoint, ConeProgram
-from declarative.runtime.errors import InputError, SolveError
+from declarative.runtime.errors import AdjointWarning, InputError, SolveError
 from declarative.runtime.solvers.clarabel import Clarabel
 
 torch.set_num_threads(2)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from declarative.runtime.cone import ConePoint, ConeProgram
 from declarative.runtime.cone_kkt import LinearisedCone, on_host
+from declarative.runtime.errors import AdjointWarning
 from declarative.runtime.problem import Adjoint, Point, Problem
 
 TOLERANCE = 1e-6
@@ -27,10 +28,6 @@ NO_SECOND_DERIVATIVES = (
     "second derivatives of a cone program are not available; differentiate once, or take `create_graph=True` away. "
     "A problem that lowers to a quadratic program has derivatives of every order"
 )
-
-
-class AdjointWarning(UserWarning):
-    """The adjoint system of some instance has no solution: its gradient is only that of least residual."""
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,20 @@ Dense: H p = -g by Cholesky. Where that fails, H = V diag(w) V' is replaced by V
 negative curvature is descended along instead of climbed, and a saddle repels.
 
 Matrix free: conjugate gradients on H p = -g, stopped early far from the solution, and with the first
-direction of negative curvature. The smallest eigenvalue is then estimated by the Lanczos process.
+direction of negative curvature.
 
 References: Nocedal and Wright, Numerical Optimization, 2006, sections 3.4 and 7.1; Dauphin et al., Identifying and
-attacking the saddle point problem in high-dimensional non-convex optimization, 2014; Golub and Van Loan, Matrix
-Computations, 2013, section 10.1.
+attacking the saddle point problem in high-dimensional non-convex optimization, 2014.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Product = Callable[[Tensor], Tensor]
+from declarative.runtime.lanczos import Product
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ def dense_direction(hessian: Tensor, slope: Tensor) -> Direction:
     step = -torch.cholesky_solve(slope[..., None], torch.where(convex[:, None, None], factor, identity))[..., 0]
     rest = (finite & ~convex).nonzero()[:, 0]
     if rest.numel():
-        step[rest], convex[rest] = _by_spectrum(scaled[rest], slope[rest])
+        bent, upwards = _by_spectrum(scaled[rest], slope[rest])
+        step, convex = step.index_copy(0, rest, bent), convex.index_copy(0, rest, upwards)
     return Direction(torch.where(finite[:, None], scale * step, torch.nan), convex)
 
 
@@ -95,31 +94,3 @@ def conjugate_gradient_direction(product: Product, slope: Tensor) -> Direction:
         square = torch.where(running, following, square)
         running = running & (square.sqrt() > target)
     return Direction(step, convex)
-
-
-def smallest_curvature(product: Product, like: Tensor, steps: int = 30) -> tuple[Tensor, Tensor]:
-    """Smallest and largest eigenvalue (B,) of v -> H v on vectors of the shape (B, n) of ``like``, as far as Lanczos
-    sees."""
-    n = like.shape[-1]
-    vector = torch.cos(torch.arange(n, dtype=like.dtype, device=like.device).square() + 1).expand(like.shape)
-    vector = vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
-    basis: list[Tensor] = []
-    diagonal: list[Tensor] = []
-    beside: list[Tensor] = []
-    for _ in range(min(n, steps)):
-        basis.append(vector)
-        image = product(vector)
-        diagonal.append((vector * image).sum(-1))
-        spanned = torch.stack(basis, -1)
-        for _ in range(2):
-            image = image - (spanned @ (spanned.mT @ image[..., None]))[..., 0]
-        length = torch.linalg.vector_norm(image, dim=-1)
-        ended = length <= torch.finfo(like.dtype).eps * n * torch.stack(diagonal, -1).abs().amax(-1)
-        beside.append(torch.where(ended, 0, length))
-        vector = torch.where(ended[:, None], 0, image / torch.where(ended, 1, length)[:, None])
-    tridiagonal = torch.diag_embed(torch.stack(diagonal, -1))
-    if len(beside) > 1:
-        off = torch.diag_embed(torch.stack(beside[:-1], -1), offset=1)
-        tridiagonal = tridiagonal + off + off.mT
-    values = torch.linalg.eigvalsh(tridiagonal)
-    return values[..., 0], values.abs().amax(-1)

@@ -5,9 +5,8 @@ slope promises (Armijo). Close to the solution f cannot tell progress from round
 curvature is taken if it lowers the gradient. A trial point outside the domain (the log of a negative number) has a
 value that is not finite, and is halved like any other.
 
-An instance ends when its gradient is small beside |H x|, and the Newton step beside x. It is then taken out of the
-batch, so it costs nothing and stays as it is. Nothing is averaged over the batch: an instance's path is its own.
-Problems with constraints go to `interior_newton`; where it stalls, f gives way to the violation of the constraints.
+An instance ends when its gradient is small beside |H x|, and the Newton step beside x. Problems with constraints go to
+`interior_newton`; where it stalls, f gives way to the violation of the constraints.
 
 Reference: Nocedal and Wright, Numerical Optimization, 2006, chapters 3 and 7; Hager and Zhang, A new conjugate gradient
 method with guaranteed descent and an efficient line search, 2005, for acceptance near rounding.
@@ -16,32 +15,34 @@ method with guaranteed descent and an efficient line search, 2005, for acceptanc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from declarative.runtime import derivatives
 from declarative.runtime.implicit import usable
-from declarative.runtime.problem import Problem, Solved, Solver
-from declarative.runtime.smooth import LocalProblem, largest
-from declarative.runtime.solvers.directions import (
-    Direction,
-    conjugate_gradient_direction,
-    dense_direction,
-    smallest_curvature,
-)
+from declarative.runtime.problem import Problem, Solved
+from declarative.runtime.smooth import LocalProblem, SmoothProblem, largest
+from declarative.runtime.solvers.directions import Direction, conjugate_gradient_direction, dense_direction
 from declarative.runtime.solvers.interior_newton import InteriorNewton
+from declarative.runtime.solvers.iteration import (
+    Iterate,
+    Iteration,
+    default_tolerance,
+    first_iterate,
+    second_order,
+    solved_of,
+    unbounded,
+)
 from declarative.runtime.status import Status
 
 ARMIJO = 1e-4
 HALVINGS = 60
-FAR = 1e6, 1e9
-"""In float32 and float64: beyond this many times the start, an instance with a steep gradient is unbounded."""
 
 
 @dataclass(frozen=True)
-class Newton(Solver):
+class Newton(Iteration):
     """Stationary points of `LocalProblem`, from its start.
 
     ``tolerance``: on the largest entry of the gradient, relative to max(1, largest entry of |H x|); by default 1e-10
@@ -50,21 +51,51 @@ class Newton(Solver):
     """
 
     tolerance: float | None = None
-    max_iterations: int = 100
+    max_iterations: int = 200
     dense_limit: int = 128
 
-    def solve(self, problem: Problem) -> Solved:
+    def refuse(self, problem: Problem) -> None:
         if not isinstance(problem, LocalProblem):
             raise TypeError(f"Newton solves a LocalProblem, found a {type(problem).__name__}")
+
+    def solve(self, problem: Problem) -> Solved:
+        self.refuse(problem)
+        assert isinstance(problem, LocalProblem)
+        if not problem.constrained:
+            return super().solve(problem)
         batch = problem.batch_shape
         with torch.no_grad():
-            if problem.constrained:
-                flat = self._constrained(problem.flattened())
-            else:
-                flat = self._minimise(problem.flattened())
+            flat = self._constrained(problem.flattened())
         point = tuple(part.reshape(*batch, part.shape[-1]) for part in flat.point)
         status, iterations, residual = (t.reshape(batch) for t in (flat.status, flat.iterations, flat.residual))
         return Solved(point, status, iterations, residual)
+
+    def begin(self, problem: SmoothProblem) -> Iterate:
+        assert isinstance(problem, LocalProblem)
+        x = problem.start.clone()
+        value, slope = derivatives.value_and_gradient(problem.objective, x)
+        return first_iterate(x, value.isfinite() & slope.isfinite().all(-1), (value, slope))
+
+    def step(self, problem: SmoothProblem, now: Iterate) -> Iterate:
+        assert isinstance(problem, LocalProblem)
+        value, slope = now.memory
+        before = (now.x, value, slope)
+        model = self._model(problem, now.x, slope)
+        after, moved = line_search(problem, before, model.direction)
+        error = model.error * largest(after[2]) / largest(slope).clamp_min(_tiny(slope))
+        status = torch.where(moved, int(Status.MAX_ITERATIONS), int(Status.INACCURATE))
+        status = torch.where(unbounded(problem, after[0], slope, after[2]), int(Status.UNBOUNDED), status)
+        status = torch.where(model.done | (model.small & ~moved), int(Status.SOLVED), status)
+        status = torch.where(model.direction.step.isfinite().all(-1), status, int(Status.NOT_FINITE))
+        return replace(now, x=after[0], status=status.to(torch.int8), error=error.detach(), memory=after[1:])
+
+    def evaluated(self, problem: SmoothProblem, now: Iterate) -> Iterate:
+        assert isinstance(problem, LocalProblem)
+        return replace(now, memory=derivatives.value_and_gradient(problem.objective, now.x))
+
+    def finish(self, problem: SmoothProblem, end: Iterate) -> Iterate:
+        assert isinstance(problem, LocalProblem)
+        return second_order(problem, end, self.dense_limit)
 
     def _constrained(self, problem: LocalProblem) -> Solved:
         """The interior point method, and for instances that it leaves, once more from a point of least violation."""
@@ -74,7 +105,8 @@ class Newton(Solver):
         index = left.nonzero()[:, 0]
         if not index.numel():
             return solved
-        nearest = self._minimise(problem.take(index).feasibility().with_start(solved.point[0][index]))
+        violation = problem.take(index).feasibility().with_start(solved.point[0][index])
+        nearest = solved_of(violation, self.run(violation))
         start = nearest.point[0]
         h, g = problem.take(index).equality(start), problem.take(index).inequality(start)
         contradictory = largest(torch.cat([h, g.clamp_min(0)], -1)) > torch.finfo(start.dtype).eps ** 0.25
@@ -89,35 +121,7 @@ class Newton(Solver):
             solved.residual.index_copy(0, index, again.residual),
         )
 
-    def _minimise(self, problem: LocalProblem) -> Solved:
-        x = problem.start.clone()
-        value, slope = (t.clone() for t in derivatives.value_and_gradient(problem.objective, x))
-        error = torch.full_like(value, torch.nan)
-        iterations = torch.zeros_like(value, dtype=torch.int32)
-        finite = value.isfinite() & slope.isfinite().all(-1)
-        status = torch.where(finite, int(Status.MAX_ITERATIONS), int(Status.NOT_FINITE)).to(torch.int8)
-        index = finite.nonzero()[:, 0]
-        for _ in range(self.max_iterations):
-            if not index.numel():
-                break
-            here, before = problem.take(index), (x[index], value[index], slope[index])
-            model = self._model(here, *before)
-            after, moved = line_search(here, before, model.direction)
-            x[index], value[index], slope[index] = after
-            iterations[index] += 1
-            error[index] = model.error * largest(after[2]) / largest(before[2]).clamp_min(_tiny(x))
-            steep = largest(after[2]) > 0.1 * largest(before[2])
-            far = largest(after[0]) > FAR[x.dtype == torch.float64] * largest(problem.start[index]).clamp_min(1)
-            now = torch.where(moved, int(Status.MAX_ITERATIONS), int(Status.INACCURATE))
-            now = torch.where(steep & far, int(Status.UNBOUNDED), now)
-            now = torch.where(model.done | (model.small & ~moved), int(Status.SOLVED), now)
-            now = torch.where(model.direction.step.isfinite().all(-1), now, int(Status.NOT_FINITE))
-            status[index] = now.to(torch.int8)
-            index = index[now == Status.MAX_ITERATIONS]
-        status = self._second_order(problem, x, status)
-        return Solved((x, x[:, :0], x[:, :0]), status, iterations, error)
-
-    def _model(self, problem: LocalProblem, x: Tensor, value: Tensor, slope: Tensor) -> _Model:
+    def _model(self, problem: LocalProblem, x: Tensor, slope: Tensor) -> _Model:
         """The direction to try, and how far the point is from a solution; |H x| measures the terms of the gradient."""
         if x.shape[-1] <= self.dense_limit:
             hessian = derivatives.hessian(problem.objective, x)
@@ -135,24 +139,8 @@ class Newton(Solver):
         # The last step is known already, so it is taken: it squares the error. At a saddle it would lead away.
         step = torch.where((done & ~direction.convex)[:, None], 0, direction.step)
         cap = torch.where(direction.convex, torch.inf, 10 * size)
-        step = step * (cap / length).clamp_max(1)[:, None]
+        step = step * (cap / length).detach().clamp_max(1)[:, None]
         return _Model(Direction(step, direction.convex), error, small, done)
-
-    def _second_order(self, problem: LocalProblem, x: Tensor, status: Tensor) -> Tensor:
-        """SADDLE for solved instances whose Hessian has a clearly negative eigenvalue."""
-        index = (status == Status.SOLVED).nonzero()[:, 0]
-        if not index.numel():
-            return status
-        here = problem.take(index)
-        if x.shape[-1] <= self.dense_limit:
-            values = torch.linalg.eigvalsh(derivatives.hessian(here.objective, x[index]))
-            smallest, extent = values[..., 0], largest(values)
-        else:
-            smallest, extent = smallest_curvature(derivatives.hessian_product(here.objective, x[index]), x[index])
-        saddle = smallest < -(torch.finfo(x.dtype).eps ** 0.5) * extent
-        status = status.clone()
-        status[index[saddle]] = Status.SADDLE
-        return status
 
 
 @dataclass(frozen=True)
@@ -207,11 +195,6 @@ def backtrack(
         rows = rows[~taken & changed]
         alpha /= 2
     return (x, value, slope), moved
-
-
-def default_tolerance(dtype: torch.dtype) -> float:
-    """Relative tolerance on residuals: 1e-10 in float64, 1e-5 in float32."""
-    return 1e-10 if dtype == torch.float64 else 1e-5
 
 
 def _tiny(like: Tensor) -> float:

@@ -14,21 +14,22 @@ chapters 6 and 7; Deuflhard, Newton Methods for Nonlinear Problems, 2011, sectio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from declarative.runtime.linear_solve import linear_solve
-from declarative.runtime.problem import Problem, Solved, Solver
-from declarative.runtime.smooth import RootProblem, largest
+from declarative.runtime.problem import Problem
+from declarative.runtime.smooth import RootProblem, SmoothProblem, largest
+from declarative.runtime.solvers.iteration import Iterate, Iteration, default_tolerance, first_iterate
 from declarative.runtime.status import Status
 
 HALVINGS = 40
 
 
 @dataclass(frozen=True)
-class DampedNewton(Solver):
+class DampedNewton(Iteration):
     """Roots of `RootProblem`, from its start.
 
     ``tolerance``: on the largest entry of F, relative to max(1, largest entry of |J x|); by default 1e-10 in float64
@@ -39,59 +40,46 @@ class DampedNewton(Solver):
     tolerance: float | None = None
     max_iterations: int = 100
 
-    def solve(self, problem: Problem) -> Solved:
+    def refuse(self, problem: Problem) -> None:
         if not isinstance(problem, RootProblem):
             raise TypeError(f"DampedNewton solves a RootProblem, found a {type(problem).__name__}")
-        batch = problem.batch_shape
-        with torch.no_grad():
-            x, status, iterations, error = self._find(problem.flattened())
-        return Solved(
-            (x.reshape(*batch, x.shape[-1]),), status.reshape(batch), iterations.reshape(batch), error.reshape(batch)
-        )
 
-    def _find(self, problem: RootProblem) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def begin(self, problem: SmoothProblem) -> Iterate:
+        assert isinstance(problem, RootProblem)
         x = problem.start.clone()
-        count = x.shape[0]
-        eps = torch.finfo(x.dtype).eps
-        tolerance = self.tolerance if self.tolerance is not None else 1e-10 if x.dtype == torch.float64 else 1e-5
         value, jacobian = problem.linearised(x)
-        finite = value.isfinite().all(-1) & jacobian.isfinite().all(-1).all(-1)
-        status = torch.where(finite, int(Status.MAX_ITERATIONS), int(Status.NOT_FINITE)).to(torch.int8)
-        iterations = torch.zeros(count, dtype=torch.int32, device=x.device)
-        error = torch.full((count,), torch.nan, dtype=x.dtype, device=x.device)
-        index = finite.nonzero()[:, 0]
-        for _ in range(self.max_iterations):
-            if not index.numel():
-                break
-            here, at = problem.take(index), x[index]
-            value, jacobian = here.linearised(at)
-            step = linear_solve(jacobian, -value)
-            error[index] = _relative(value, jacobian, at)
-            small = error[index] <= tolerance
-            done = small & (largest(step) <= eps**0.5 * largest(at).clamp_min(1))
-            after, moved = _search(here, at, value, step)
-            retry = (~moved & ~done).nonzero()[:, 0]
-            if retry.numel():
-                damped = _levenberg_marquardt(jacobian[retry], value[retry])
-                after[retry], moved[retry] = _search(problem.take(index[retry]), at[retry], value[retry], damped)
-            x[index] = after
-            iterations[index] += 1
-            now = torch.where(moved, int(Status.MAX_ITERATIONS), int(Status.INACCURATE))
-            now = torch.where(done | (small & ~moved), int(Status.SOLVED), now)
-            status[index] = now.to(torch.int8)
-            index = index[now == Status.MAX_ITERATIONS]
-        return x, self._finish(problem, x, status, error), iterations, error
+        return first_iterate(x, value.isfinite().all(-1) & jacobian.isfinite().all(-1).all(-1), ())
 
-    def _finish(self, problem: RootProblem, x: Tensor, status: Tensor, error: Tensor) -> Tensor:
+    def step(self, problem: SmoothProblem, now: Iterate) -> Iterate:
+        assert isinstance(problem, RootProblem)
+        tolerance = default_tolerance(now.x.dtype) if self.tolerance is None else self.tolerance
+        value, jacobian = problem.linearised(now.x)
+        change = linear_solve(jacobian, -value)
+        error = _relative(value, jacobian, now.x).detach()
+        small = error <= tolerance
+        accuracy = torch.finfo(now.x.dtype).eps ** 0.5
+        done = small & (largest(change) <= accuracy * largest(now.x).clamp_min(1))
+        after, moved = _search(problem, now.x, value, change)
+        retry = (~moved & ~done).nonzero()[:, 0]
+        if retry.numel():
+            damped = _levenberg_marquardt(jacobian[retry], value[retry])
+            again, there = _search(problem.take(retry), now.x[retry], value[retry], damped)
+            after, moved = after.index_copy(0, retry, again), moved.index_copy(0, retry, there)
+        status = torch.where(moved, int(Status.MAX_ITERATIONS), int(Status.INACCURATE))
+        status = torch.where(done | (small & ~moved), int(Status.SOLVED), status).to(torch.int8)
+        return replace(now, x=after, status=status, error=error)
+
+    def finish(self, problem: SmoothProblem, end: Iterate) -> Iterate:
         """Judge the ends: INACCURATE for a root that is not regular, INFEASIBLE for a stationary norm above zero.
 
         The norm of F is stationary where J'F is small beside F and J; the J of the start counts too, or a single
         equation, whose |J'F| is always |J||F|, could not be judged.
         """
-        status = status.clone()
+        assert isinstance(problem, RootProblem)
+        status, error, x = end.status.clone(), end.error.clone(), end.x
         ended = (status != Status.NOT_FINITE).nonzero()[:, 0]
         if not ended.numel():
-            return status
+            return end
         here, at = problem.take(ended), x[ended]
         value, jacobian = here.linearised(at)
         error[ended] = _relative(value, jacobian, at)
@@ -104,7 +92,7 @@ class DampedNewton(Solver):
         stationary = pull <= 1e-3 * steepest * torch.linalg.vector_norm(value, dim=-1)
         judged = torch.where(irregular, int(Status.INACCURATE), status[ended])
         status[ended] = torch.where(~solved & stationary, int(Status.INFEASIBLE), judged).to(torch.int8)
-        return status
+        return replace(end, status=status, error=error)
 
 
 def _relative(value: Tensor, jacobian: Tensor, x: Tensor) -> Tensor:
