@@ -9,6 +9,7 @@ WORKERS  ?= 2
 
 VENV := .venv
 BIN  := $(VENV)/bin
+BENCH := .bench-venv
 PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .PHONY: help demo test test-all check docs bench clean
@@ -36,11 +37,11 @@ docs: $(VENV)/.dev  ## write the pages that come from the program: atoms, struct
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python docs/compare_messages.py
 
-bench: $(VENV)/.dev  ## differentiable quadratic programs side by side
-	@$(BIN)/python -m benchmarks.quadratic_programs
+bench: $(BENCH)/.bench  ## measure beside other packages and write docs/benchmarks.md (ten minutes; ARGS=--quick: a few)
+	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean:  ## remove what the targets made, the environment too
-	@rm -rf $(VENV) build dist *.egg-info examples/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(BENCH) build dist *.egg-info examples/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Environments: a stamp per set of extras, older than pyproject.toml when it has to be renewed.
@@ -58,4 +59,13 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "installing what the tests need into $(VENV) (PyTorch is large: minutes, the first time)"
 	@$(PIP) -e ".[dev]"
+	@touch $@
+
+# What is compared with has its own environment: it pins versions that the tests should not be held to.
+$(BENCH)/.bench: pyproject.toml constraints.txt benchmarks/peers.txt benchmarks/peers.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 1; }
+	@echo "installing this package and those that it is compared with into $(BENCH) (minutes, the first time)"
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[bench]"
+	@$(BENCH)/bin/python -m benchmarks.peers $(PIP_ARGS) -c constraints.txt
 	@touch $@

@@ -1,0 +1,155 @@
+"""Measure everything, and write the page, its figures and the numbers behind them.
+
+python -m benchmarks            ten minutes; writes docs/benchmarks.md
+python -m benchmarks --quick    a minute; small works, few rounds, written to build/benchmarks
+python -m benchmarks --render   the page and figures again, from the numbers of the last run
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from threadpoolctl import threadpool_limits
+
+from benchmarks import figures, limits, machine, report, results, works
+from benchmarks.candidates.candidate import Candidate, Kind
+from benchmarks.cases import DOUBLE, SINGLE, Answer
+from benchmarks.limits import Limit
+from benchmarks.measuring import Effort, Row, measure
+from benchmarks.reference import Exact
+from benchmarks.results import Measured, Results
+from benchmarks.works import Work
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+EFFORT = {"tables": Effort(1.5, 15), "curves": Effort(0.4, 5)}
+QUICK = {"tables": Effort(0.15, 3), "curves": Effort(0.05, 2)}
+
+
+def run(threads: int, quick: bool, console: Console) -> Results:
+    """Measure all works on ``threads`` threads."""
+    hold_to(threads)
+    torch.set_default_dtype(DOUBLE)
+    warnings.filterwarnings("ignore")
+    at_best = limits.Machine(threads)
+    tables, curves = list(works.tables(quick)), list(works.curves(quick))
+    effort = QUICK if quick else EFFORT
+    measured: list[Measured] = []
+    with progress_on(console) as progress:
+        task = progress.add_task("", total=len(tables) + len(curves), doing="")
+        for work in [*tables, *curves]:
+            progress.update(task, description=work.title, doing="")
+            told = lambda doing: progress.update(task, doing=doing)  # noqa: E731
+            kind = "tables" if work in tables else "curves"
+            slow = too_slow(measured, work, effort[kind]) if kind == "curves" else {}
+            measured.append(measure_work(work, at_best, effort[kind], slow, told))
+            progress.advance(task)
+    settings = {
+        "effort": f"Each candidate of a table had {effort['tables'].seconds:g} s and at most {effort['tables'].rounds} "
+        f"rounds, of a curve {effort['curves'].seconds:g} s and {effort['curves'].rounds}.",
+        "certificate": "The references of this run satisfy the KKT conditions, and agree with the independent "
+        f"gradients, to {max(one.certificate for one in measured):.0e}.",
+    }
+    return Results(machine.environment(threads), settings, peaks(at_best, threads), tuple(measured))
+
+
+def hold_to(threads: int) -> None:
+    """That many threads for torch, for the numpy of the loops, and for peers with a pool of their own, before they
+    are imported."""
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
+    threadpool_limits(threads)
+    torch.set_num_threads(threads)
+
+
+def progress_on(console: Console) -> Progress:
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
+    return Progress(*columns, TextColumn("[dim]{task.fields[doing]}"), TimeElapsedColumn(), console=console)
+
+
+def measure_work(
+    work: Work, at_best: limits.Machine, effort: Effort, slow: dict[str, str], told: Callable[[str], None]
+) -> Measured:
+    """One work with its rows; a work that cannot be stated at all has its reason and no rows."""
+    told("the exact answer")
+    case = work.case()
+    known: dict[object, Exact] = {}
+
+    def exact(candidate: Candidate) -> Exact:
+        key = candidate.dtype, candidate.kind is Kind.YARDSTICK and work.section == "simplex"
+        if key not in known:
+            known[key] = work.exact(case, candidate)
+        return known[key]
+
+    def answer(candidate: Candidate) -> Answer:
+        return exact(candidate).answer
+
+    try:
+        limit: Limit | None = work.limit(at_best, case, exact(work.candidates[0]))
+        taken = [c for c in work.candidates if c.name not in slow]
+        rows = measure(case, answer, taken, effort, told)
+    except Exception as problem:  # the others are measured all the same, and the page says why this one is not
+        return Measured(
+            work.section, work.title, case.batch, (), at=work.at, reason=f"{type(problem).__name__}: {problem}"
+        )
+    left = [Row(c.name, c.kind, reason=slow[c.name]) for c in work.candidates if c.name in slow]
+    certificate = max(max(one.certificate) for one in known.values())
+    return Measured(work.section, work.title, case.batch, (*rows, *left), limit, certificate, work.at)
+
+
+def too_slow(measured: list[Measured], work: Work, effort: Effort) -> dict[str, str]:
+    """The candidates whose call at an earlier point of the same curve was long already, or that failed there."""
+    found: dict[str, str] = {}
+    for one in measured:
+        for row in one.rows if one.section == work.section else ():
+            if not row.measured:
+                found[row.name] = row.reason
+            elif row.kind is not Kind.OURS and row.least > 2 * effort.seconds:
+                found[row.name] = f"left out: {report.duration(row.least)} at the point before"
+    return found
+
+
+def peaks(at_best: limits.Machine, threads: int) -> dict[str, str]:
+    """What the machine could do, in words."""
+    rate = lambda dtype, count: f"{at_best.peak(dtype, count) / 1e9:.0f}"  # noqa: E731
+    cache, memory = (at_best.bandwidth(size) / 1e9 for size in (1 << 20, 1 << 28))
+    return {
+        "matrix product": f"{rate(DOUBLE, threads)} GFlop/s in float64 ({rate(DOUBLE, 1)} on one thread), "
+        f"{rate(SINGLE, threads)} in float32",
+        "copy": f"{cache:.0f} GB/s with 1 MiB in use, {memory:.0f} with 256 MiB",
+        "empty autograd function": f"{1e6 * at_best.dispatch:.0f} µs forward and backward",
+    }
+
+
+def write(found: Results, page: Path, text: str) -> None:
+    """Numbers, figures and page, each whole or not at all; the page, which refers to the others, last."""
+    found.write(page.with_suffix(".json"))
+    shown = figures.write(found, page.parent / "figures")
+    results.replace(page, report.placed(text, report.places(found, shown)).encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small works, few rounds; writes to build/benchmarks")
+    parser.add_argument("--render", action="store_true", help="measure nothing, write page and figures again")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch and of every peer (2)")
+    parser.add_argument("--page", type=Path, help="the page to write (docs/benchmarks.md)")
+    options = parser.parse_args()
+    page = options.page or (ROOT / "build" / "benchmarks" / PAGE.name if options.quick else PAGE)
+    console = Console(width=max(160, shutil.get_terminal_size().columns))
+    found = results.read(page.with_suffix(".json")) if options.render else run(options.threads, options.quick, console)
+    write(found, page, PAGE.read_text(encoding="utf-8"))
+    console.print(Markdown(report.summary(found)))
+    console.print(f"written: {page}")
+
+
+if __name__ == "__main__":
+    main()

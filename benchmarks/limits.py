@@ -1,0 +1,154 @@
+"""What the machine could do at best, and the least that a case asks of it.
+
+The peak is that of torch's matrix product, the bandwidth that of torch's copy with as many bytes in use as the case
+has, so that a case which lives in a cache is held against the cache; the dispatch is an empty autograd function there
+and back. The limit of a case is then
+
+    max(flops / peak, bytes / bandwidth) + dispatch,
+
+with the flops of the algorithm that is used, at the number of iterations it takes here, and every input read once in
+each direction and every output written once. One instance cannot be shared out: its peak is that of one thread.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from benchmarks.cases import DOUBLE, Case, Program
+from benchmarks.reference import stated
+from declarative.runtime.solvers.native_interior_point import NativeInteriorPoint
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Seconds that a call cannot go below, and which of the three bounds it."""
+
+    seconds: float
+    bound: str
+
+
+@dataclass
+class Machine:
+    """Peaks in flops per second by precision and number of threads, and bandwidths in bytes per second; measured when
+    first asked for."""
+
+    threads: int
+    peaks: dict[tuple[torch.dtype, int], float] = field(default_factory=dict)
+    bandwidths: dict[int, float] = field(default_factory=dict)
+    empty_call: float = 0.0
+
+    def peak(self, dtype: torch.dtype, threads: int) -> float:
+        if (dtype, threads) not in self.peaks:
+            self.peaks[dtype, threads] = _product_rate(dtype, threads, self.threads)
+        return self.peaks[dtype, threads]
+
+    def bandwidth(self, size: int) -> float:
+        """Of a copy that has about ``size`` bytes in use."""
+        size = 1 << max(12, min(28, size - 1).bit_length())
+        if size not in self.bandwidths:
+            self.bandwidths[size] = _copy_rate(size)
+        return self.bandwidths[size]
+
+    @property
+    def dispatch(self) -> float:
+        self.empty_call = self.empty_call or _empty_call()
+        return self.empty_call
+
+    def limit(self, flops: float, size: int, dtype: torch.dtype, threads: int) -> Limit:
+        computing, moving = flops / self.peak(dtype, threads), size / self.bandwidth(size)
+        largest = max(computing, moving, self.dispatch)
+        bound = {computing: "flops", moving: "bytes", self.dispatch: "dispatch"}[largest]
+        return Limit(max(computing, moving) + self.dispatch, bound)
+
+
+def program_flops(sizes: tuple[int, int, int], iterations: float, active: float) -> float:
+    """Of one instance: an interior point on the condensed system, the solution of the active set, and its adjoint.
+
+    An iteration forms C'WC, factors a symmetric matrix of n + p and solves with it for predictor and corrector; the
+    active set costs one factorisation for the polish and one for the adjoint.
+    """
+    n, m, p = sizes
+    k = n + p
+    iteration = m * n**2 + k**3 / 3 + 2 * 2 * k**2 + 3 * 2 * n * (m + p) + 2 * n**2
+    ends = n + p + active
+    system = ends**3 / 3 + 2 * ends**2 + 2 * n * (m + p) + 2 * n**2
+    return iterations * iteration + 2 * system + 2 * n * (n + m + p)
+
+
+def of_program(machine: Machine, case: Case, active: float) -> Limit:
+    """The limit of one forward and backward of a batch of quadratic programs."""
+    sizes = Program(*case.parameters).sizes
+    solved = NativeInteriorPoint().solve(stated(case.parameters))
+    flops = case.batch * program_flops(sizes, float(solved.iterations.double().mean()), active)
+    size = sum(t.numel() * t.element_size() for t in case.parameters)
+    threads = min(machine.threads, case.batch)
+    return machine.limit(flops, 3 * size, DOUBLE, threads)
+
+
+def of_rows(machine: Machine, case: Case) -> Limit:
+    """The limit of a projection of rows: scores read and result written, then scores and cotangent read and gradient
+    written; what little arithmetic there is does not count."""
+    scores: Tensor = case.parameters[0]
+    return machine.limit(0.0, 5 * scores.numel() * scores.element_size(), scores.dtype, machine.threads)
+
+
+def _best(call: Callable[[], object], seconds: float = 0.15) -> float:
+    """Least seconds of a call, after one that does not count."""
+    call()
+    times: list[float] = []
+    begin = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - begin < seconds:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _product_rate(dtype: torch.dtype, threads: int, usual: int, size: int = 1024) -> float:
+    left, right = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
+    out = torch.empty_like(left)
+    torch.set_num_threads(threads)
+    try:
+        return 2 * size**3 / _best(lambda: torch.mm(left, right, out=out))
+    finally:
+        torch.set_num_threads(usual)
+
+
+def _copy_rate(size: int) -> float:
+    """Bytes read and written per second; half of ``size`` is copied to the other half."""
+    source = torch.zeros(size // 16, dtype=DOUBLE)
+    target = torch.empty_like(source)
+    repeats = max(1, (1 << 20) // size)
+
+    def copy() -> None:
+        for _ in range(repeats):
+            target.copy_(source)
+
+    return repeats * size / _best(copy)
+
+
+class _Nothing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: object, bar: Tensor) -> Tensor:
+        return bar
+
+
+def _empty_call() -> float:
+    """Seconds of an autograd function that does nothing, forward and backward; the median."""
+    leaf, bar = torch.zeros(1, requires_grad=True), torch.ones(1)
+    times = []
+    for _ in range(2000):
+        start = time.perf_counter()
+        torch.autograd.grad(_Nothing.apply(leaf), leaf, bar)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
