@@ -180,6 +180,8 @@ def _cancel(term: Expression, denominator: Expression) -> Expression:
             return second  # type: ignore[no-any-return]
         if second == denominator:
             return first  # type: ignore[no-any-return]
+    if is_call(denominator, "div") and number(denominator.args[0]) == 1.0:  # type: ignore[attr-defined]
+        return times(denominator.args[1], term)  # type: ignore[attr-defined]
     return call("div", term, denominator)
 
 

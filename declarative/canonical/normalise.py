@@ -4,20 +4,22 @@
     subject to  e_i == 0,  e_i <= 0,  X_i in psd
 
 Spelling ends here. A maximisation is the minimisation of its negative, scalar factors and signs become weights, sums
-are split, `let` is looked through, a chain of two relations is two constraints that know which side of it they are.
+are split, `let` is looked through, sums and rows over all entries of a vector are the vector's, a chain of two
+relations is two constraints that know which side of it they are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from declarative.canonical.algebra import ONE, ZERO, call, difference, minus, number, over, terms, times
+from declarative.canonical.families import as_tensor, summed_whole
 from declarative.diagnostics.span import Span
 from declarative.ir.expression import Call, Constant, Expression, IndexRange, Sum, Variable
 from declarative.ir.matrices import Full, Identity
 from declarative.ir.program import Constraint, Program
-from declarative.ir.traverse import without_lets
+from declarative.ir.traverse import transform, without_lets
 
 Side = Literal["only", "lower", "upper"]
 
@@ -91,15 +93,35 @@ def normalise(program: Program) -> NormalForm:
     sense = -1.0 if program.objective.sense == "maximize" else 1.0
     found: tuple[Term, ...] = ()
     if program.objective.expression is not None:
-        found = tuple(split(Constant(sense), without_lets(program.objective.expression), ()))
+        found = tuple(split(Constant(sense), _plain(program.objective.expression), ()))
     constraints: list[NormalConstraint] = []
     for position, constraint in enumerate(program.constraints):
-        constraints += _against_zero(program.constraint_name(position), constraint)
+        constraints += [_of_whole(c) for c in _against_zero(program.constraint_name(position), constraint)]
     for variable in program.variables:
         constraints += [
             c for c in _of_attributes(variable) if not any(_says_the_same(c, other) for other in constraints)
         ]
     return NormalForm(program, sense, found, tuple(constraints))
+
+
+def _plain(e: Expression) -> Expression:
+    """The expression without names of parts, with sums over whole tensors for sums over their indices."""
+    return transform(without_lets(e), _respelled)
+
+
+def _respelled(e: Expression) -> Expression | None:
+    if isinstance(e, Sum):
+        return summed_whole(e)
+    if not isinstance(e, Call) or e.is_constant:
+        return None
+    inner = e.args[0]
+    if e.atom.name == "max" and isinstance(inner, Call) and inner.atom.name == "abs":
+        return call("norm_inf", *inner.args)
+    if e.atom.name == "mean":
+        return e.atom.expand(*e.args)
+    if e.atom.name in ("abs", "norm1") and inner.sign.is_nonneg:
+        return inner if e.atom.name == "abs" or not inner.rank else call("sum", inner)
+    return None
 
 
 def split(weight: Expression, e: Expression, ranges: tuple[IndexRange, ...]) -> list[Term]:
@@ -122,7 +144,7 @@ def split(weight: Expression, e: Expression, ranges: tuple[IndexRange, ...]) -> 
             return split(times(weight, args[1]), args[0], ranges)
         case "div" if args[1].is_constant and args[1].rank == 0:
             return split(over(weight, args[1]), args[0], ranges)
-        case "mean" | "matmul" | "mul" | "norm1" if (expanded := e.atom.expand(*args)) is not None:
+        case "matmul" | "mul" | "norm1" if (expanded := e.atom.expand(*args)) is not None:
             return split(weight, expanded, ranges)
         case "matmul" if e.rank == 0 and args[0].rank == 1 and (args[0].is_constant or args[1].is_constant):
             return split(weight, call("sum", call("mul", *args)), ranges)
@@ -214,7 +236,7 @@ def _under_norm(e: Expression) -> Expression:
 
 
 def _against_zero(name: str, constraint: Constraint) -> list[NormalConstraint]:
-    parts = [without_lets(e) for e in constraint.terms]
+    parts = [_plain(e) for e in constraint.terms]
     ranges, at = constraint.indices, constraint.at
     if constraint.relation == "psd":
         return [NormalConstraint(name, "psd", parts[0], ranges, "only", at)]
@@ -228,6 +250,12 @@ def _against_zero(name: str, constraint: Constraint) -> list[NormalConstraint]:
         NormalConstraint(name, relation, _minus(low, middle), ranges, "lower", at),
         NormalConstraint(name, relation, _minus(middle, high), ranges, "upper", at),
     ]
+
+
+def _of_whole(constraint: NormalConstraint) -> NormalConstraint:
+    """A family of scalar rows as one row of vectors, where it runs over whole tensors; its dual has the same shape."""
+    tensor = None if constraint.relation == "psd" else as_tensor(constraint.expression, constraint.ranges)
+    return constraint if tensor is None else replace(constraint, expression=tensor, ranges=())
 
 
 def _minus(left: Expression, right: Expression) -> Expression:

@@ -44,7 +44,8 @@ class Rows:
 class Bound:
     """A bound on a whole variable. ``value`` is a scalar or has the variable's shape or its trailing dimensions.
 
-    It stems from the row ``factor * variable <= factor * value``, whose multiplier is the bound's over |factor|.
+    It stems from the row ``factor * variable <= factor * value``, whose multiplier is the bound's over |factor|, or
+    where it is ``summed`` from a scalar constraint on all entries (on the largest), whose multiplier is their sum.
     """
 
     origin: str | None
@@ -52,6 +53,7 @@ class Bound:
     variable: Variable
     value: Expression
     factor: float = 1.0
+    summed: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _place(
     if row.relation == "==":
         equalities.append(rows)
         return
-    bound = as_bound(rows) if row.expression.shape == shape else None
+    bound = as_bound(rows)
     if bound is not None and bound[0] not in bounds:
         bounds[bound[0]] = bound[1]
     else:
@@ -149,7 +151,8 @@ def as_bound(rows: Rows) -> tuple[tuple[str, bool], Bound] | None:
     if not factor or free_sizes(parts.offset) & {r.name for r in rows.ranges}:
         return None
     value = over(minus(parts.offset), coefficient.factor)
-    return (variable.name, factor > 0), Bound(rows.origin, rows.side, variable, value, factor)
+    summed = len(rows.shape) < expression.rank
+    return (variable.name, factor > 0), Bound(rows.origin, rows.side, variable, value, factor, summed)
 
 
 def _whole_variable(rows: Rows) -> tuple[Variable, Expression] | None:

@@ -18,9 +18,11 @@ from declarative.canonical.epigraph import one_maximum
 from declarative.canonical.linear_map import Inner, Scale, affine_parts
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import Affine, NormalConstraint, NormalForm, Other, Squares
-from declarative.canonical.quadratic import Rows, as_bound
+from declarative.canonical.quadratic import Bound, Rows, as_bound
 from declarative.ir.expression import Call, Constant, Expression, Parameter, Variable
 from declarative.ir.matrices import Full, Identity
+from declarative.ir.shape import Shape
+from declarative.ir.traverse import symbols
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,57 @@ class CouplingRow:
     weights: Expression
     level: Expression
 
+    @property
+    def each(self) -> Expression | None:
+        """The scalar that all entries are weighed with, a number or made of sizes; None where there is no such one."""
+        match list(terms(self.weights).items()):
+            case [(Full(), factor)]:
+                return Constant(factor)
+            case [(Call() as term, factor)] if is_call(term, "mul") and isinstance(term.args[1], Full):
+                scalar = term.args[0]
+                return times(Constant(factor), scalar) if not scalar.rank and not symbols(scalar) else None
+        return None
+
+    @property
+    def total(self) -> Expression:
+        """What the entries add up to, where all weigh the same."""
+        assert self.each is not None
+        return over(self.level, self.each)
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """``least <= sum(weights * y) <= most``: an equality, one inequality (no ``least``), or two against each other.
+
+    With t the multiplier of the whole, positive at ``most`` and negative at ``least``, that of a row is the part of t
+    of the sign of its ``ratio``, the factor from ``weights`` to the row's own, over |ratio|.
+    """
+
+    rows: tuple[CouplingRow, ...]
+    ratios: tuple[float, ...]
+    most: Expression
+    least: Expression | None = None
+
+    @property
+    def row(self) -> CouplingRow:
+        """The row that the others are multiples of."""
+        return self.rows[self.ratios.index(1.0)]
+
+    @property
+    def weights(self) -> Expression:
+        return self.row.weights
+
+    @property
+    def is_equality(self) -> bool:
+        return self.rows[0].constraint.relation == "=="
+
 
 @dataclass(frozen=True)
 class SeparableForm:
     """The program of the module's text.
 
-    ``curvature`` p is a scalar or has the variable's shape, ``gradient`` q has it; bounds are scalars or have it, None
-    where there is none; ``functions`` are the weighted terms that are neither affine nor quadratic.
+    ``curvature`` p is a scalar or has the variable's shape, ``gradient`` q has it; so with the ``bounds``, at most one
+    to each side; ``functions`` are the weighted terms that are neither affine nor quadratic.
     """
 
     normal: NormalForm
@@ -45,8 +91,7 @@ class SeparableForm:
     curvature: Expression
     gradient: Expression
     functions: tuple[Other, ...]
-    lower: Expression | None
-    upper: Expression | None
+    bounds: tuple[Bound, ...]
     equalities: tuple[CouplingRow, ...]
     inequalities: tuple[CouplingRow, ...]
     rest: tuple[NormalConstraint, ...]
@@ -55,6 +100,29 @@ class SeparableForm:
     def centre(self) -> Expression:
         """v = -q/p, where the quadratic part is least."""
         return over(minus(self.gradient), self.curvature)
+
+    @property
+    def lower(self) -> Expression | None:
+        return next((b.value for b in self.bounds if b.factor < 0), None)
+
+    @property
+    def upper(self) -> Expression | None:
+        return next((b.value for b in self.bounds if b.factor > 0), None)
+
+    @property
+    def coupling(self) -> Coupling | Mismatch:
+        """The one row, or the two against each other, that couple the entries; a mismatch where there are others."""
+        if self.rest:
+            return Mismatch("there is a constraint besides bounds and one row", self.rest[0].span)
+        rows = (*self.equalities, *self.inequalities)
+        if len(rows) == 1:
+            return Coupling(rows, (1.0,), rows[0].level)
+        pair = _opposed(*rows) if len(rows) == 2 and not self.equalities else None
+        if pair is None:
+            return Mismatch(
+                f"there are {len(rows)} coupling rows instead of one", rows[1].constraint.span if rows else None
+            )
+        return pair
 
     @property
     def is_curved(self) -> bool:
@@ -74,11 +142,11 @@ def separable_form(normal: NormalForm) -> SeparableForm | Mismatch:
     if isinstance(objective, Mismatch):
         return objective
     curvature, gradient, functions = objective
-    bounds: dict[bool, Expression] = {}
+    bounds: dict[bool, Bound] = {}
     rows: list[CouplingRow] = []
     rest: list[NormalConstraint] = []
-    for constraint in _in_pieces(normal.constraints):
-        bound = _bound(constraint)
+    for constraint, shape in _in_pieces(normal.constraints):
+        bound = _bound(constraint, shape)
         row = _row(constraint, variable)
         if bound is not None and bound[0] not in bounds:
             bounds[bound[0]] = bound[1]
@@ -92,23 +160,34 @@ def separable_form(normal: NormalForm) -> SeparableForm | Mismatch:
         curvature,
         gradient,
         functions,
-        bounds.get(False),
-        bounds.get(True),
+        tuple(bounds.values()),
         tuple(r for r in rows if r.constraint.relation == "=="),
         tuple(r for r in rows if r.constraint.relation == "<="),
         tuple(rest),
     )
 
 
-def _in_pieces(constraints: tuple[NormalConstraint, ...]) -> Iterator[NormalConstraint]:
-    """``abs(y) <= c`` as its two bounds, and every other constraint as it is."""
+def _in_pieces(constraints: tuple[NormalConstraint, ...]) -> Iterator[tuple[NormalConstraint, Shape]]:
+    """``abs(y) <= c`` and ``norm_inf(y) <= c`` as their bounds, other constraints as they are; each with the shape that
+    the constraint itself has."""
     for constraint in constraints:
         shape = constraint.expression.shape
-        pieces = one_maximum(constraint.expression) if constraint.relation == "<=" and shape else None
-        if pieces is not None and all(p.curvature.is_affine and p.shape == shape for p in pieces):
-            yield from (replace(constraint, expression=p) for p in pieces)
+        pieces = one_maximum(constraint.expression) if constraint.relation == "<=" else None
+        if pieces is not None and all(p.curvature.is_affine and p.rank for p in pieces):
+            yield from ((replace(constraint, expression=p), shape) for p in pieces)
         else:
-            yield constraint
+            yield constraint, shape
+
+
+def _opposed(one: CouplingRow, other: CouplingRow) -> Coupling | None:
+    """Two inequalities on one sum, from above and from below."""
+    if one.constraint.side == "lower" or (one.constraint.side == "only" and min(terms(one.weights).values()) < 0):
+        one, other = other, one
+    above, below = terms(one.weights), terms(other.weights)
+    ratios = {below[term] / above[term] for term in above} if above.keys() == below.keys() else set()
+    if len(ratios) != 1 or (ratio := ratios.pop()) >= 0:
+        return None
+    return Coupling((one, other), (1.0, ratio), one.level, over(other.level, Constant(ratio)))
 
 
 def separable_objective(
@@ -210,15 +289,13 @@ def _sum(parts: list[Expression], variable: Variable) -> Expression:
     return plus(*(p if p.rank else times(p, Full(1.0, variable.shape)) for p in parts))
 
 
-def _bound(constraint: NormalConstraint) -> tuple[bool, Expression] | None:
+def _bound(constraint: NormalConstraint, shape: Shape) -> tuple[bool, Bound] | None:
     """(whether it is an upper bound, the bound) of the whole variable."""
     if constraint.relation != "<=" or not constraint.expression.curvature.is_affine:
         return None
-    rows = Rows(
-        constraint.origin, constraint.side, constraint.expression, constraint.ranges, constraint.expression.shape
-    )
+    rows = Rows(constraint.origin, constraint.side, constraint.expression, constraint.ranges, shape)
     found = as_bound(rows)
-    return None if found is None else (found[0][1], found[1].value)
+    return None if found is None else (found[0][1], found[1])
 
 
 def _row(constraint: NormalConstraint, variable: Variable) -> CouplingRow | None:

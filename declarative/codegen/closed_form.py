@@ -14,6 +14,7 @@ DOC = "The problem that `solution` solves; `solve` and `diagnose` judge it by th
 
 POINTS = {
     ("x",): "PrimalPoint",
+    ("x", "row", "bounds"): "RowPoint",
     ("x", "psd"): "SemidefinitePoint",
     ("x", "bounds"): "BoxPoint",
     ("x", "ineq"): "InequalityPoint",

@@ -20,7 +20,7 @@ from declarative.codegen.quadratic_reading import reading
 from declarative.ir.expression import Expression, IndexRange, Variable
 from declarative.ir.matrices import Full, Identity
 from declarative.ir.shape import Shape, Size
-from declarative.ir.traverse import free_sizes
+from declarative.ir.traverse import free_sizes, symbols
 
 _ONE_SIZE = Size(1)
 
@@ -176,6 +176,9 @@ def _entries(body: _Body, e: Expression, shape: Shape) -> str:
     if value is not None or isinstance(e, Full):
         body.use("full")
         return body.printer(Full(value if value is not None else 0.0, (_ONE_SIZE,)))
+    if not symbols(e):  # made of sizes: a number of Python
+        body.use("full")
+        return f"full((1,), {body.printer(e)}, {body.like})"
     return f"{body.printer.text(e).atomic}[..., None]"
 
 
@@ -298,7 +301,7 @@ def _filled(body: _Body, value: Expression, v: Variable) -> str:
         scalar = value.children[0] if not value.children[0].rank else value
     count = body.printer.count(v.shape)
     if scalar.rank == 0:
-        if number(scalar) is not None or isinstance(scalar, Full):
+        if not symbols(scalar):
             body.use("full")
             return f"full(({count},), {body.printer(scalar)}, {body.like})"
         body.use("fill")

@@ -1,7 +1,8 @@
 """Where the variables and the duals of a quadratic program are read off its point.
 
 A constraint's dual is a signed sum: a two-sided one is its upper multiplier minus its lower one, one whose rows are the
-pieces of a maximum is the sum over the pieces, and a bound on a scaled variable is worth its multiplier per factor.
+pieces of a maximum is the sum over the pieces and their entries, and a bound on a scaled variable is worth its
+multiplier per factor.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def _bound_duals(form: QuadraticForm, writer: Writer, found: dict[str, str]) -> 
 
 def _per_factor(source: str, bound: Bound) -> str:
     """The multiplier of the row that a bound stems from."""
+    if bound.summed:
+        source = f"{source}.sum({-1 if bound.variable.rank == 1 else (-2, -1)})"
     return source if abs(bound.factor) == 1.0 else f"{source} / {abs(bound.factor)!r}"
 
 

@@ -21,8 +21,9 @@ from declarative.runtime.assemble import (
     weighted,
 )
 from declarative.runtime.binding import Spec
-from declarative.runtime.closed_forms import EntropicSimplex
+from declarative.runtime.closed_forms import CurvedRow
 from declarative.runtime.cone import ConePattern, ConePoint, ConeProgram
+from declarative.runtime.curves import curve_to_level
 from declarative.runtime.errors import InputError, LayerError, SolveError
 from declarative.runtime.layer import Block, Layer, Solution
 from declarative.runtime.local import local_problem, root_problem
@@ -34,6 +35,7 @@ from declarative.runtime.points import (
     LocalPoint,
     PrimalPoint,
     RootPoint,
+    RowPoint,
     SemidefinitePoint,
 )
 from declarative.runtime.quadratic import DenseQP, QPPoint
@@ -42,7 +44,7 @@ from declarative.runtime.smooth import LocalProblem, RootProblem
 from declarative.runtime.spectral import semidefinite_parts, shrink_singular_values
 from declarative.runtime.spectral_problems import NuclearNormProximal, SemidefiniteProjection
 from declarative.runtime.status import Status
-from declarative.runtime.thresholds import clip_to_level
+from declarative.runtime.thresholds import clip_between_levels, clip_to_level
 from declarative.runtime.tilting import tilted_softmax
 
 __all__ = [
@@ -53,8 +55,8 @@ __all__ = [
     "ConePattern",
     "ConePoint",
     "ConeProgram",
+    "CurvedRow",
     "DenseQP",
-    "EntropicSimplex",
     "EqualityPoint",
     "InequalityPoint",
     "InputError",
@@ -67,6 +69,7 @@ __all__ = [
     "QPPoint",
     "RootPoint",
     "RootProblem",
+    "RowPoint",
     "SemidefinitePoint",
     "SemidefiniteProjection",
     "Solution",
@@ -76,8 +79,10 @@ __all__ = [
     "block_matrix",
     "block_rows",
     "block_vector",
+    "clip_between_levels",
     "clip_to_level",
     "concatenate",
+    "curve_to_level",
     "dot",
     "eye",
     "fill",

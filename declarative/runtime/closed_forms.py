@@ -1,100 +1,161 @@
-"""The entropic problem on the simplex, whose solution is a softmax: its residual and conditions, for diagnosis.
+"""Entropies and powers under a row, softmax among them: the residual and the conditions of their solution.
 
-    minimise  -c'y + tau sum_i y_i log y_i   subject to  f (1'y - s) = 0,
+    minimise  -c'y + sum_i w_i f(y_i)   subject to  least <= a'y <= most,  l <= y <= u,
 
-with the Lagrangian L = objective + nu f (1'y - s). Stationarity tau (log y_i + 1) = c_i - f nu is stated solved for y,
-so that an entry that underflows to zero needs no logarithm and no division:
+f(y) = y log y or y^p, see `declarative.runtime.curves`. With nu the multiplier of the row, positive at ``most`` and
+negative at ``least``, stationarity is stated solved for y, so that an entry that underflows to zero, or is held there,
+needs no logarithm and no division:
 
-    F(w; theta) = ( y - exp((c - f nu) / tau - 1),   f (1'y - s) ),    w = (y, nu).
+    F(w; theta) = ( y - clip(phi((c - a nu) / w), l, u),   a'y - level ),    w = (y, nu).
 
-The entropy keeps y positive: no inequality is ever active. On the tangent space of the row the inverse of the Hessian
-tau diag(1/y) is J = (diag(y) - yy'/s) / tau, whose largest eigenvalue is the reciprocal of the second-order margin.
+The curve keeps y nonnegative by itself. On the entries F off their bounds the inverse of the Hessian is D = 1/(w f''),
+along the row J = D - D a a'D / (a'D a), whose largest eigenvalue is the reciprocal of the second-order margin. For a
+softmax J = (diag(y) - yy'/s) / tau.
 
-Reference: Boyd and Vandenberghe, Convex Optimization, 2004, exercise 4.47.
+Reference: Boyd and Vandenberghe, Convex Optimization, 2004, section 5.5.3 and exercise 4.47.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from declarative.runtime.conditions import Conditions, condition_number
+from declarative.runtime.conditions import Conditions, condition_number, smallest_margin
+from declarative.runtime.curves import Curve
 from declarative.runtime.problem import Point, Problem
+
+Values = Tensor | float
 
 
 @dataclass(frozen=True, eq=False)
-class EntropicSimplex(Problem):
-    """A batch of linear objectives with an entropy on the simplex.
+class CurvedRow(Problem):
+    """A batch of linear objectives with a separable curve, under one row and bounds.
 
-    ``scores`` c (*batch, n); ``temperature`` tau and ``total`` s (*batch) or numbers, positive; ``factor`` f, the
-    number that the row is stated with. Its point is (y, nu), (*batch, n) and (*batch, 1).
+    ``scores`` c (*batch, n); ``scale`` w, positive, ``weights`` a, ``lower`` and ``upper``, each (*batch, n),
+    (*batch, 1) or a number; ``level``, the most that the row allows, and ``least``, (*batch, 1) or numbers: without
+    ``least`` the row is an equality. Its point is (y, nu), (*batch, n) and (*batch, 1). Its inequalities are numbered:
+    the lower bounds, the upper bounds, the row.
     """
 
     scores: Tensor
-    temperature: Tensor | float = 1.0
-    total: Tensor | float = 1.0
-    factor: float = 1.0
+    scale: Values = 1.0
+    weights: Values = 1.0
+    level: Values = 1.0
+    lower: Values = 0.0
+    upper: Values = math.inf
+    least: Values | None = None
+    exponent: float = 1.0
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return self.scores, self._scalar(self.temperature), self._scalar(self.total)
+        return tuple(self._tensor(getattr(self, name)) for name in self._names)
 
     @property
     def core_ranks(self) -> tuple[int, ...]:
-        return 1, 0, 0
+        return (1,) * len(self._names)
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
-        scores, temperature, total = tensors
-        return type(self)(scores, temperature, total, self.factor)
+        return type(self)(**dict(zip(self._names, tensors, strict=True)), exponent=self.exponent)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        names = [field.name for field in fields(self) if field.name != "exponent"]
+        return tuple(name for name in names if getattr(self, name) is not None)
 
     def residual(self, point: Point) -> Point:
         y, nu = point
-        return y - self._stationary(nu), self.factor * (y.sum(-1, keepdim=True) - self.tensors[2][..., None])
+        return y - self._stationary(nu), self._excess(y, nu)
 
     def relative_residual(self, point: Point) -> Tensor:
-        """Largest entry of F, relative to the total; (*batch)."""
-        scale = self.tensors[2].abs().clamp_min(torch.finfo(self.scores.dtype).tiny)
+        """Largest entry of F, relative to the level, or to the entries where the level is none; (*batch)."""
+        level = self._tensor(self.level)
+        sizes = torch.where(level.isfinite() & (level != 0), level.abs(), point[0].abs().amax(-1, keepdim=True))
         worst = torch.cat(self.residual(point), -1).abs().amax(-1)
-        return worst / scale
+        return worst / sizes.clamp_min(torch.finfo(self.scores.dtype).tiny)[..., 0]
 
     def conditions(self, point: Point) -> Conditions:
-        """The conditions of the theorem: one row, no inequality, and the second-order margin of the entropy."""
+        """The conditions of the theorem; a bound is active where the stationary point lies beyond it."""
         with torch.no_grad():
             return self._conditions(*point)
 
     def _conditions(self, y: Tensor, nu: Tensor) -> Conditions:
-        _, temperature, total = self.tensors
-        batch, n = y.shape[:-1], y.shape[-1]
-        one = torch.ones(batch, dtype=torch.int64, device=y.device)
-        spread = torch.diag_embed(y) - y[..., :, None] * y[..., None, :] / total[..., None, None]
+        lower, upper = self._bounds(y)
+        inner = self._curve.entries(self._margins(nu))
+        held = (inner < lower) & (lower > 0) | (inner > upper) | (lower == upper)
+        inverse = torch.where(held, 0, self._curve.slopes(y) / self._tensor(self.scale))
+        weights = self._tensor(self.weights).expand(y.shape)
+        binds = (nu != 0) if self.least is not None else torch.ones_like(nu, dtype=torch.bool)
+        along = (inverse * weights) * binds
+        weight = (along * weights).sum(-1, keepdim=True)
+        spread = (
+            torch.diag_embed(inverse)
+            - along[..., :, None] * along[..., None, :] / weight.clamp_min(torch.finfo(y.dtype).tiny)[..., None]
+        )
         finite = spread.isfinite().all(-1).all(-1)
         widest = torch.linalg.eigvalsh(torch.where(finite[..., None, None], spread, 0))[..., -1]
-        margin = torch.where(finite, temperature / widest, torch.nan) if n > 1 else torch.full_like(widest, torch.inf)
+        flat = (~held).sum(-1) <= binds[..., 0].to(torch.int64)
+        margin = torch.where(flat, torch.inf, torch.where(finite, 1 / widest, torch.nan))
+        complementarity, row = smallest_margin(*self._pairs(y, nu, inner))
+        rows = held.sum(-1) + binds[..., 0]
+        spanned = held.sum(-1) + (binds[..., 0] & ((weights != 0) & ~held).any(-1))
         return Conditions(
-            licq_rank=one,
-            licq_rows=one,
-            complementarity=torch.full_like(widest, torch.inf),
-            complementarity_row=-one,
+            licq_rank=spanned,
+            licq_rows=rows,
+            complementarity=complementarity,
+            complementarity_row=row,
             second_order=margin,
             kkt_residual=self.relative_residual((y, nu)),
-            adjoint_condition=condition_number(self._jacobian(nu)),
+            adjoint_condition=condition_number(self._jacobian(weights, inverse, binds)),
         )
 
-    def _jacobian(self, nu: Tensor) -> Tensor:
+    def _pairs(self, y: Tensor, nu: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
+        """Multipliers, in units of y, and slacks of the inequalities; that of the domain y >= 0 is never weak."""
+        lower, upper = self._bounds(y)
+        sums = (self._tensor(self.weights) * y).sum(-1, keepdim=True)
+        apart = torch.full_like(sums, torch.inf)
+        if self.least is not None:
+            apart = torch.minimum(self._tensor(self.level) - sums, sums - self._tensor(self.least))
+        multipliers = torch.cat([lower - inner, inner - upper, nu.abs()], -1)
+        slacks = torch.cat([torch.where(lower > 0, y - lower, torch.inf), upper - y, apart], -1)
+        return multipliers.clamp_min(0), slacks
+
+    def _jacobian(self, weights: Tensor, inverse: Tensor, binds: Tensor) -> Tensor:
         """dF/dw; (*batch, n + 1, n + 1)."""
-        column = (self.factor / self.tensors[1])[..., None] * self._stationary(nu)
-        n = column.shape[-1]
-        identity = torch.eye(n, dtype=nu.dtype, device=nu.device).expand(*column.shape[:-1], n, n)
-        row = torch.cat([torch.full_like(column, self.factor), torch.zeros_like(nu)], -1)
-        return torch.cat([torch.cat([identity, column[..., None]], -1), row[..., None, :]], -2)
+        n = weights.shape[-1]
+        identity = torch.eye(n, dtype=inverse.dtype, device=inverse.device).expand(*inverse.shape[:-1], n, n)
+        row = torch.cat([weights * binds, (~binds).to(inverse.dtype)], -1)
+        return torch.cat([torch.cat([identity, (inverse * weights)[..., None]], -1), row[..., None, :]], -2)
+
+    def _excess(self, y: Tensor, nu: Tensor) -> Tensor:
+        """The sum over the level that holds it; of a row that holds nothing, what it is over or under."""
+        sums, most = (self._tensor(self.weights) * y).sum(-1, keepdim=True), self._tensor(self.level)
+        if self.least is None:
+            return sums - most
+        least = self._tensor(self.least)
+        idle = (sums - most).clamp_min(0) - (least - sums).clamp_min(0)
+        at_most, at_least = torch.where(nu > 0, most, 0), torch.where(nu < 0, least, 0)
+        return torch.where(nu == 0, idle, sums - at_most - at_least)
 
     def _stationary(self, nu: Tensor) -> Tensor:
-        """y at which the gradient of the Lagrangian vanishes, for a multiplier."""
-        return torch.exp((self.scores - self.factor * nu) / self.tensors[1][..., None] - 1)
+        """y at which the gradient of the Lagrangian vanishes, for a multiplier of the row."""
+        inner = self._curve.entries(self._margins(nu))
+        lower, upper = self._bounds(inner)
+        return torch.minimum(torch.maximum(inner, lower), upper)
 
-    def _scalar(self, value: Tensor | float) -> Tensor:
-        return value if isinstance(value, Tensor) else self.scores.new_tensor(value)
+    def _margins(self, nu: Tensor) -> Tensor:
+        return (self.scores - self._tensor(self.weights) * nu) / self._tensor(self.scale)
+
+    def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        return self._tensor(self.lower).clamp_min(0).expand(like.shape), self._tensor(self.upper).expand(like.shape)
+
+    @property
+    def _curve(self) -> Curve:
+        return Curve(self.exponent)
+
+    def _tensor(self, value: Values) -> Tensor:
+        return value if isinstance(value, Tensor) else self.scores.new_full((1,), value)

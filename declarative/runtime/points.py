@@ -39,6 +39,22 @@ class BoundedPoint(NamedTuple):
         return self.x, self.eq, self.x[..., :0], self.bounds
 
 
+class RowPoint(NamedTuple):
+    """A solution under one row and bounds."""
+
+    x: Tensor
+    """(*batch, n)."""
+    row: Tensor
+    """(*batch, 1), positive where the row holds from above, negative where from below."""
+    bounds: Tensor
+    """(*batch, n), positive at an upper bound, negative at a lower one."""
+
+    @property
+    def kkt(self) -> Point:
+        """The point as the layer's problem takes it, which knows the multipliers of the bounds by itself."""
+        return self.x, self.row
+
+
 class PrimalPoint(NamedTuple):
     """A solution alone."""
 

@@ -104,6 +104,34 @@ def clip_to_level(
     return Clipped(torch.where(feasible, torch.where(free, row.v - t * row.slopes, held), torch.nan), t)
 
 
+def clip_between_levels(
+    v: Tensor,
+    least: Bounds,
+    most: Bounds,
+    *,
+    weights: Bounds = 1.0,
+    slopes: Bounds | None = None,
+    lower: Bounds = -math.inf,
+    upper: Bounds = math.inf,
+) -> Clipped:
+    """y and t as `clip_to_level` has them, with least <= sum(weights * y) <= most.
+
+    t is positive where the sum is held at ``most``, negative where at ``least``, and zero between. ``least`` and
+    ``most`` are (*batch, 1) or numbers. Where no y satisfies both, NaN in the instance. Differentiable to any order; a
+    level met exactly at t = 0 counts as not binding.
+    """
+    row = _filled(v, weights, weights if slopes is None else slopes, lower, upper, most)
+    floor = (least if isinstance(least, Tensor) else v.new_full((1,), least)).expand(row.level.shape)
+    with torch.no_grad():
+        still = row.sum_at(torch.zeros_like(row.level))
+        over, under = still > row.level, still < floor
+    level = torch.where(over, row.level, torch.where(under, floor, still))
+    level = torch.where(floor <= row.level, level, torch.nan)
+    y, t = clip_to_level(v, level, weights=weights, slopes=slopes, lower=lower, upper=upper)
+    idle = ~over & ~under & ~y.isnan().any(-1, keepdim=True)
+    return Clipped(torch.where(idle, row.v.clamp(row.lower, row.upper), y), torch.where(idle, 0, t))
+
+
 def _root(row: _Row) -> tuple[Tensor, Tensor]:
     """t with g(t) = level, (*batch, 1), and the entries that are off their bounds around it, (*batch, n)."""
     moving = row.slopes != 0

@@ -12,6 +12,7 @@ from declarative.structures.budget_softmax import BudgetSoftmax
 from declarative.structures.capped_simplex import CappedSimplex
 from declarative.structures.cone_program import ConeProgram
 from declarative.structures.coupling_row import CouplingRowStructure
+from declarative.structures.curved_row import CurvedRow
 from declarative.structures.dense_qp import DenseQP
 from declarative.structures.equality_qp import EqualityQP
 from declarative.structures.halfspace import Halfspace
@@ -29,6 +30,7 @@ from declarative.structures.water_filling import WaterFilling
 STRUCTURES: tuple[Structure, ...] = (
     Softmax(),
     BudgetSoftmax(),
+    CurvedRow(),
     SimplexProjection(),
     CappedSimplex(),
     Halfspace(),

@@ -15,34 +15,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from declarative.canonical.algebra import ONE, minus, number, over, plus
+from declarative.canonical.algebra import ONE, is_zero, over
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.separable import CouplingRow
-from declarative.ir.expression import Constant, Expression, Variable
+from declarative.ir.expression import Variable
+from declarative.structures.curved_row import Curve, curve_of
 from declarative.structures.printed import factor, fitted, one_number
-from declarative.structures.softmax import entropies
 from declarative.structures.structure import Canonical, ClosedForm, Match, Show, Structure
 
 
 @final
 @dataclass(frozen=True)
 class BudgetSoftmaxMatch(Match):
-    """``total * softmax`` of tilted scores; ``each`` is the number that the sum's row weighs every entry with."""
+    """``total * softmax`` of tilted scores."""
 
     structure = "budget_softmax"
     local_names = frozenset({"logits", "a", "d", "t", "nu"})
     variable: Variable
-    scores: Expression
-    temperature: Expression
+    curve: Curve
     row: CouplingRow
-    each: float
     budget: CouplingRow
     order: tuple[str, ...]
     """The program's inequalities, in order: ``budget``, or ``bound`` for one that says y >= 0."""
-
-    @property
-    def total(self) -> Expression:
-        return over(self.row.level, Constant(self.each))
 
     @property
     def stated_locally(self) -> bool:
@@ -50,15 +44,15 @@ class BudgetSoftmaxMatch(Match):
 
     def summary(self, show: Show) -> str:
         logits, cost, limit = (
-            show(e) for e in (over(self.scores, self.temperature), self.budget.weights, self.budget.level)
+            show(e) for e in (over(self.curve.scores, self.curve.scale), self.budget.weights, self.budget.level)
         )
         return f"{self.variable.name} = softmax({logits}) tilted until its cost in {cost} is at most {limit}"
 
     def closed_form(self, show: Show) -> ClosedForm:
-        y, shape, tau = show(self.variable), self.variable.shape, self.temperature
-        total = fitted(show, self.total, shape)
+        y, shape, tau = show(self.variable), self.variable.shape, self.curve.scale
+        total = fitted(show, self.row.total, shape)
         a = show(self.budget.weights)
-        lines = [f"logits = {show(over(self.scores, tau))}"]
+        lines = [f"logits = {show(over(self.curve.scores, tau))}"]
         if not a.isidentifier():
             lines.append(f"a = {a}")
             a = "a"
@@ -71,11 +65,12 @@ class BudgetSoftmaxMatch(Match):
             given[-1] = f"logits.new_full((1,), {given[-1]})"
         if total != "1":
             given.append(total)
-        whole = "" if total == "1" else f" - torch.log({total})" if one_number(self.total) is None else ""
-        if one_number(self.total) not in (None, 1.0):
+        whole = "" if total == "1" else f" - torch.log({total})" if one_number(self.row.total) is None else ""
+        if one_number(self.row.total) not in (None, 1.0):
             whole = f" - math.log({total})"
         level = f"torch.logsumexp(logits - t * {d}, -1, keepdim=True) - 1{whole}"
-        slope = factor(show, over(tau, Constant(self.each)), shape)
+        assert self.row.each is not None
+        slope = factor(show, over(tau, self.row.each), shape)
         lines += [
             f"{y}, t = tilted_softmax({', '.join(given)})",
             f"nu = {slope}({level})" if slope else f"nu = {level}",
@@ -105,27 +100,21 @@ class BudgetSoftmax(Structure):
     doc = "a linear objective with an entropy on the simplex under one linear inequality: one scalar root"
 
     def recognise(self, canonical: Canonical) -> BudgetSoftmaxMatch | Mismatch:
-        form, normal = canonical.separable, canonical.normal
+        form = canonical.separable
         if isinstance(form, Mismatch):
             return form
-        assert normal is not None
-        if form.variable.rank != 1:
-            return Mismatch("the variable is not a vector", form.variable.at)
-        found = entropies(normal, form.variable)
-        if isinstance(found, Mismatch):
-            return found
-        temperature, slopes = found
+        curve = curve_of(form)
+        if isinstance(curve, Mismatch):
+            return curve
+        if not curve.is_entropy or curve.scale.rank:
+            return Mismatch("the entropy is a power, or weighs the entries differently")
         if len(form.equalities) != 1 or len(form.inequalities) != 1:
             return Mismatch("there is not one equality on the sum and one inequality")
         row, budget = form.equalities[0], form.inequalities[0]
-        each = one_number(row.weights)
-        if not each:
+        if row.each is None:
             return Mismatch("the equality weighs the entries differently", row.constraint.span)
-        if form.rest or form.upper is not None or (form.lower is not None and one_number(form.lower) != 0):
+        if form.rest or form.upper is not None or not (form.lower is None or is_zero(form.lower)):
             return Mismatch("there is a constraint besides the sum, the budget and nonnegativity")
-        inequalities = [c for c in normal.constraints if c.relation == "<="]
+        inequalities = [c for c in form.normal.constraints if c.relation == "<="]
         order = tuple("budget" if c is budget.constraint else "bound" for c in inequalities)
-        scores = minus(plus(form.gradient, *slopes))
-        if number(temperature) is not None and (number(temperature) or 0.0) <= 0:
-            return Mismatch("the entropy has no weight")
-        return BudgetSoftmaxMatch(form.variable, scores, temperature, row, each, budget, order)
+        return BudgetSoftmaxMatch(form.variable, curve, row, budget, order)

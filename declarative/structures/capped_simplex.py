@@ -16,29 +16,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from declarative.canonical.algebra import over, times
+from declarative.canonical.algebra import over
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.canonical.separable import CouplingRow, SeparableForm
-from declarative.ir.expression import Constant
-from declarative.structures.coupling_row import one_row
-from declarative.structures.printed import factor, fitted, named_bounds, one_number
+from declarative.structures.coupling_row import equal_sum
+from declarative.structures.printed import factor, fitted, named_bounds
 from declarative.structures.structure import Canonical, ClosedForm, Match, Show, Structure
 
 
 @final
 @dataclass(frozen=True)
 class CappedSimplexMatch(Match):
-    """``variable`` is the projection of the centre onto the entries between bounds with a given sum.
-
-    ``each`` is the number that the row weighs every entry with.
-    """
+    """``variable`` is the projection of the centre onto the entries between bounds with a given sum."""
 
     structure = "capped_simplex"
     local_names = frozenset({"v", "t", "nu", "lower", "upper", "bounds"})
     form: SeparableForm
     row: CouplingRow
-    each: float
     program: QuadraticForm
 
     @property
@@ -46,20 +41,20 @@ class CappedSimplexMatch(Match):
         return self.program
 
     def summary(self, show: Show) -> str:
-        total = show(over(self.row.level, Constant(self.each)))
-        return f"{self.form.variable.name} = projection of {show(self.form.centre)} onto sum {total} within bounds"
+        centre, total = show(self.form.centre), show(self.row.total)
+        return f"{self.form.variable.name} = projection of {centre} onto sum {total} within bounds"
 
     def closed_form(self, show: Show) -> ClosedForm:
         y, shape, p = show(self.form.variable), self.form.variable.shape, self.form.curvature
         naming, lower, upper = named_bounds(self.form, show)
-        each = Constant(self.each)
-        given = ["v", fitted(show, over(self.row.level, each), shape)]
+        assert self.row.each is not None
+        given = ["v", fitted(show, self.row.total, shape)]
         given += [f"{name}={text}" for name, text in (("lower", lower), ("upper", upper)) if text is not None]
         lines = [
             f"v = {show(self.form.centre)}",
             *naming,
             f"{y}, t = clip_to_level({', '.join(given)})",
-            f"nu = {factor(show, times(over(Constant(1.0), each), p), shape)}t",
+            f"nu = {factor(show, over(p, self.row.each), shape)}t",
             f"bounds = {factor(show, p, shape)}(v - t - {y})",
         ]
         return ClosedForm(
@@ -86,17 +81,9 @@ class CappedSimplex(Structure):
     doc = "the projection onto the entries between bounds with a given sum: one threshold"
 
     def recognise(self, canonical: Canonical) -> CappedSimplexMatch | Mismatch:
-        found = one_row(canonical)
+        found = equal_sum(canonical)
         if isinstance(found, Mismatch):
             return found
-        form, row, program = found
-        each = one_number(row.weights)
-        if each is None or not each:
-            return Mismatch("the row weighs the entries differently", row.constraint.span)
-        if row.constraint.relation != "==":
-            return Mismatch("the sum is bounded, not given", row.constraint.span)
-        if form.curvature.rank:
-            return Mismatch("the quadratic term is not a multiple of the identity")
-        if form.lower is None and form.upper is None:
+        if not found[0].bounds:
             return Mismatch("there are no bounds")
-        return CappedSimplexMatch(form, row, each, program)
+        return CappedSimplexMatch(*found)

@@ -76,9 +76,12 @@ class Halfspace(Structure):
         found = one_row(canonical)
         if isinstance(found, Mismatch):
             return found
-        form, row, program = found
+        form, coupling, program = found
+        row = coupling.row
         if form.lower is not None or form.upper is not None:
             return Mismatch("there are bounds")
         if row.constraint.relation != "<=":
             return Mismatch("the row is an equality", row.constraint.span)
+        if coupling.least is not None:
+            return Mismatch("the row is bounded on both sides", row.constraint.span)
         return HalfspaceMatch(form, row, program)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from declarative.canonical.algebra import ONE, strip, terms
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.quadratic import QuadraticForm
-from declarative.canonical.separable import SeparableForm
+from declarative.canonical.separable import Coupling, SeparableForm
 from declarative.ir.expression import Call, Expression
 from declarative.ir.matrices import Full
 from declarative.ir.shape import Shape
@@ -110,3 +110,52 @@ def stated(form: QuadraticForm | Mismatch, *, added: int = 0) -> QuadraticForm |
     if len(form.variables) != len(form.normal.variables) + added:
         return Mismatch("a term or a constraint takes more variables than a closed form has")
     return form
+
+
+def row_duals(coupling: Coupling, t: str) -> dict[str, str]:
+    """Per constraint of a coupling the source of its dual, ``t`` being that of the multiplier of the whole."""
+    origins = [row.constraint.origin for row in coupling.rows]
+    if len(set(origins)) == 1 and len(origins) == 2:
+        return {str(origins[0]): t}
+    return {
+        origin: text for origin, text in zip(origins, row_multipliers(coupling, t), strict=True) if origin is not None
+    }
+
+
+def row_multipliers(coupling: Coupling, t: str) -> list[str]:
+    """The source of the multiplier of each row."""
+    if len(coupling.rows) == 1:
+        return [t]
+    texts = []
+    for ratio in coupling.ratios:
+        part = f"{t}.clamp_min(0)" if ratio > 0 else f"(-{t}).clamp_min(0)"
+        texts.append(part if abs(ratio) == 1.0 else f"{part} / {abs(ratio)!r}")
+    return texts
+
+
+def bound_duals(form: SeparableForm, source: str | None) -> dict[str, str]:
+    """Per constraint that is a bound the source of its dual; ``source`` is the bounds' multiplier, None where zero."""
+    parts: dict[str, list[str]] = {}
+    for bound in form.bounds:
+        if bound.origin is None:
+            continue
+        if source is None:
+            text = "torch.zeros_like(point.x)"
+        else:
+            text = f"{source}.clamp_min(0)" if bound.factor > 0 else f"(-{source}).clamp_min(0)"
+        if bound.summed:
+            text += ".sum(-1)"
+        if abs(bound.factor) != 1.0 and source is not None:
+            text += f" / {abs(bound.factor)!r}"
+        parts.setdefault(bound.origin, []).append(f"-{text}" if bound.side == "lower" else text)
+    # The upper part of a two-sided constraint first, so that the text begins without a sign where there are both.
+    return {origin: " ".join(_signed(sorted(texts, key=_is_negated))) for origin, texts in parts.items()}
+
+
+def _is_negated(text: str) -> bool:
+    return text.startswith("-")
+
+
+def _signed(texts: list[str]) -> list[str]:
+    first, *others = texts
+    return [first, *(f"- {t[1:]}" if _is_negated(t) else f"+ {t}" for t in others)]

@@ -19,15 +19,15 @@ from declarative.canonical.linear_map import Scale, affine_parts
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import NormalConstraint, Other
 from declarative.canonical.separable import CouplingRow, SeparableForm, whole_function
-from declarative.ir.expression import Call, Constant, Expression, Variable
-from declarative.structures.printed import fitted, one_number
+from declarative.ir.expression import Call, Expression, Variable
+from declarative.structures.printed import factor, fitted
 from declarative.structures.structure import Canonical, ClosedForm, Match, Show, Structure
 
 
 @final
 @dataclass(frozen=True)
 class WaterFillingMatch(Match):
-    """Every entry filled up to a common level over its floor; ``each`` is what the row weighs the entries with."""
+    """Every entry filled up to a common level over its floor."""
 
     structure = "water_filling"
     local_names = frozenset({"base", "a", "t", "nu", "dry"})
@@ -35,20 +35,18 @@ class WaterFillingMatch(Match):
     weights: Expression
     floor: Expression
     row: CouplingRow
-    each: float
 
     @property
     def stated_locally(self) -> bool:
         return True
 
     def summary(self, show: Show) -> str:
-        total = show(over(self.row.level, Constant(self.each)))
-        return f"{self.form.variable.name} = {total} filled in over the floors {show(self.floor)}"
+        return f"{self.form.variable.name} = {show(self.row.total)} filled in over the floors {show(self.floor)}"
 
     def closed_form(self, show: Show) -> ClosedForm:
-        y, shape, each = show(self.form.variable), self.form.variable.shape, self.each
-        total = fitted(show, over(self.row.level, Constant(each)), shape)
-        scale = "" if each == 1.0 else f"{each:g} * "
+        y, shape = show(self.form.variable), self.form.variable.shape
+        assert self.row.each is not None
+        total, scale = fitted(show, self.row.total, shape), factor(show, self.row.each, shape)
         lines = (
             f"base = {show(self.floor)}",
             f"a = {fitted(show, self.weights, shape)}",
@@ -95,13 +93,13 @@ class WaterFilling(Structure):
         if found is None:
             return Mismatch("the objective is not a sum of logarithms", form.functions[0].span)
         rows = (*form.equalities, *form.inequalities)
-        each = one_number(rows[0].weights) if len(rows) == 1 else None
-        if not each or (each < 0 and form.inequalities):
+        each = rows[0].each if len(rows) == 1 else None
+        if each is None or not (each.sign.is_nonneg or form.equalities):
             return Mismatch("there is not exactly one row, on the sum of the entries")
         bounds = [c for c in form.normal.constraints if c is not rows[0].constraint]
         if form.rest or form.upper is not None or len(bounds) != 1 or not _is_nonnegativity(bounds[0], form.variable):
             return Mismatch("there is not exactly one other constraint, that the entries are nonnegative")
-        return WaterFillingMatch(form, *found, rows[0], each)
+        return WaterFillingMatch(form, *found, rows[0])
 
 
 def _is_nonnegativity(constraint: NormalConstraint, variable: Variable) -> bool:

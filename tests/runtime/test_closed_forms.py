@@ -11,7 +11,7 @@ from torch import Tensor
 
 import declarative as dl
 from declarative.compiler import parse_program
-from declarative.runtime import DenseQP, EntropicSimplex
+from declarative.runtime import CurvedRow, DenseQP
 from declarative.runtime.layer import Layer
 from declarative.runtime.solvers.interior_point import InteriorPoint
 
@@ -101,7 +101,7 @@ def test_the_second_order_margin_of_softmax_is_the_least_curvature_along_the_row
 def test_the_entropic_residual_has_the_stated_jacobian() -> None:
     layer, args = compiled(SOFTMAX), arguments()
     problem, point = layer.data(*args), layer.solve(*args).point
-    assert isinstance(problem, EntropicSimplex)
+    assert isinstance(problem, CurvedRow)
     one = problem.with_tensors([tensor[0] for tensor in problem.tensors])
     blocks = torch.func.jacrev(lambda *w: torch.cat(one.residual(w)), argnums=(0, 1))(*(p[0] for p in point))
     expected = torch.linalg.cond(torch.cat(blocks, -1))

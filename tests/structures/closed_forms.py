@@ -73,6 +73,12 @@ def costs(generator: Generator, lead: tuple[int, ...]) -> Tensor:
     return torch.cat([uniform(0.0, 0.3, 1)(generator, lead), uniform(0.2, 2.0, 4)(generator, lead)], -1)
 
 
+def signs(generator: Generator, lead: tuple[int, ...]) -> Tensor:
+    """Of which the first is positive, the second negative."""
+    fixed = [uniform(0.5, 1.5, 1)(generator, lead), uniform(-1.5, -0.5, 1)(generator, lead)]
+    return torch.cat([*fixed, normal(3)(generator, lead)], -1)
+
+
 def symmetric(A: Tensor) -> Tensor:
     return A + A.mT
 
@@ -194,8 +200,8 @@ SHRINKAGES = {
     ),
     "weighted, nonnegative": Case(
         "soft_threshold",
-        WEIGHTS + "param cap nonneg\nvar y[n] nonneg\nmaximize x @ y - 2 * sum(w * abs(y)) - sum_squares(y)\n"
-        "subject to\n  u: y <= cap",
+        WEIGHTS + "param cap nonneg\nvar y[n]\nmaximize x @ y - 2 * sum(w * abs(y)) - sum_squares(y)\n"
+        "subject to\n  u: -0.2 <= y <= cap",
         X | {"w": uniform(0.1, 0.8, 5), "cap": uniform(0.1, 0.6)},
     ),
     "towards a point": Case(
@@ -285,7 +291,93 @@ WATER = {
     ),
 }
 
+MASKS = {
+    "masked and capped": Case(
+        "curved_row",
+        HEAD + "param u[n] nonneg\nvar y[n]\nmaximize x @ y + sum(entr(y))\nsubject to\n  c: sum(y) == 1\n  u: y <= u",
+        X | {"u": uniform(0.22, 0.5, 5)},
+        {"u": [0.1] * 5},
+    ),
+    "floors, caps and a temperature": Case(
+        "curved_row",
+        WEIGHTS + "param tau nonneg\nparam s nonneg\nvar p[n]\nminimize tau * sum(kl_div(2 * p, w)) - x @ p\n"
+        "subject to\n  b: 0.05 <= p <= 0.4\n  c: 3 * sum(p) == s",
+        X | W | {"tau": uniform(0.5, 2), "s": uniform(2.4, 4)},
+        {"s": 7.0},
+    ),
+    "weights of the entropy and of the row": Case(
+        "curved_row",
+        "param a[n] nonneg\n" + WEIGHTS + "var y[n] nonneg\nminimize -w @ entr(y) - x @ y\nsubject to\n  c: a @ y == 2",
+        {"a": uniform(0.3, 2, 5)} | X | W,
+    ),
+    "a row of both signs": Case(
+        "curved_row",
+        "param a[n]\n" + HEAD + "var y[n]\nmaximize x @ y + sum(entr(y))\nsubject to\n  c: a @ y == 0.5\n  u: y <= 2",
+        {"a": signs, "x": normal(5)},
+        {"a": [0.01] * 5},
+    ),
+    "entropy and at most": Case(
+        "curved_row",
+        HEAD + "param s nonneg\nvar y[n] nonneg\nmaximize x @ y + sum(entr(y))\nsubject to\n  c: 2 * sum(y) <= s",
+        X | {"s": uniform(1, 30)},
+    ),
+    "entropy between": Case(
+        "curved_row",
+        HEAD + "param s nonneg\nvar y[n]\nmaximize x @ y + sum(entr(y))\n"
+        "subject to\n  h: sum(y) <= 6\n  l: -2 * sum(y) <= -s\n  u: max(y) <= 3",
+        {"x": normal(5), "s": uniform(2, 11)},
+        {"s": 14.0},
+    ),
+    "entmax": Case(
+        "curved_row",
+        HEAD + "var y[n]\nmaximize x @ y - 4/3 * sum(power(y, 1.5))\nsubject to\n  c: sum(y) == 1",
+        {"x": uniform(0.0, 0.6, 5)},
+    ),
+    "powers with caps": Case(
+        "curved_row",
+        WEIGHTS + "param s nonneg\nvar y[n]\nminimize sum(w * (2 * y)^1.25) - x @ y\n"
+        "subject to\n  c: 0.5 <= sum(y) <= s\n  u: 0 <= y <= 0.6",
+        {"w": uniform(0.8, 1.2, 5), "x": uniform(3.0, 5.0, 5), "s": uniform(0.8, 1.5)},
+        {"s": 0.2},
+    ),
+}
+
+SIDES = {
+    "two sides": Case(
+        "coupling_row",
+        HEAD + "param s nonneg\nvar y[n] nonneg\nminimize sum_squares(y - x)\nsubject to\n  c: 1 <= sum(y) <= s",
+        X | {"s": uniform(1.5, 4)},
+        {"s": 0.5},
+    ),
+    "two sides apart": Case(
+        "coupling_row",
+        "param a[n]\n" + WEIGHTS + "var y[n]\nminimize sum(w * square(y - x))\n"
+        "subject to\n  l: 2 * a @ y >= 0.5\n  b: -1 <= y <= 1.5\n  h: a @ y <= 1",
+        {"a": normal(5)} | X | W,
+    ),
+    "slab": Case(
+        "coupling_row",
+        HEAD + "param s nonneg\nvar y[n]\nminimize sum_squares(y - x)\nsubject to\n  c: -s <= mean(y) <= s",
+        X | {"s": uniform(0.1, 0.4)},
+        {"s": -1.0},
+    ),
+    "largest entry": Case(
+        "box",
+        HEAD + "param r nonneg\nvar y[n]\nminimize sum_squares(y - x)\nsubject to\n  c: 2 * norm_inf(y) <= r",
+        X | {"r": uniform(1, 3)},
+        {"r": -1.0},
+    ),
+    "smallest and largest": Case(
+        "capped_simplex",
+        HEAD + "var y[n]\nminimize sum_squares(y - x)\n"
+        "subject to\n  l: min(y) >= -0.1\n  u: max(3 * y) <= 1.5\n  c: mean(y) == 1 / n",
+        X,
+    ),
+}
+
 CASES = {
+    **MASKS,
+    **SIDES,
     **{f"box, {k}": c for k, c in BOX.items()},
     **SUMS,
     **BUDGETS,

@@ -42,6 +42,8 @@ DISTANCE = (
     "(sum_squares({y} - x) / 4 + 3 * sum_squares({y}) / 4 - x @ {y} - x @ {y} / 2)",
     "sum(square({y}) - 2 * x * {y} + 1)",
     "n * mean(square({y} - x))",
+    "sum(({y}[i] - x[i])^2 for i in 0..n-1)",
+    "(sum({y}[k]^2 for k in 0..n-1) - 2 * sum(x[k] * {y}[k] for k in 0..n-1))",
 )
 ENTROPY = (
     "(-x @ {y} - sum(entr({y})))",
@@ -49,17 +51,28 @@ ENTROPY = (
     "(sum(kl_div({y}, 1)) - {y}' @ x)",
     "sum(-entr({y}) - x * {y})",
     "(-x @ {y} - sum(entr({y})) / 3 - sum(2 * entr({y})) / 3)",
+    "(-x @ {y} - sum(entr({y}[i]) for i in 0..n-1))",
+    "(sum(rel_entr({y}[i], 1) - x[i] * {y}[i] for i in 0..n-1) + 1)",
+    "(-x @ {y} - sum(entr(2 * {y})) / 2 - log(2) * sum({y}))",
+)
+POWERS = (
+    "(4/3 * sum(power({y}, 1.5)) - x @ {y})",
+    "(sum(4 * {y}^1.5) / 3 - sum(x * {y}))",
+    "sum(4/3 * {y}[i]^1.5 - x[i] * {y}[i] for i in 0..n-1)",
+    "(sum(power({y}, 1.5)) - x @ {y} + sum(power(4 * {y}, 3/2)) / 24)",
 )
 WEIGHTED = (
     "w @ square({y} - x)",
     "sum(w * ({y} - x)^2)",
     "quad_form({y} - x, diag(w))",
     "sum_squares(sqrt(w) * ({y} - x))",
+    "sum(w[j] * ({y}[j] - x[j])^2 for j in 0..n-1)",
 )
 SHRUNK = (
     "(1/2 * sum_squares({y} - x) + 0.4 * norm1({y}))",
     "(sum_squares({y}) / 2 + sum(0.4 * abs({y})) - x @ {y})",
     "(sum(square({y} - x)) + 0.8 * sum(abs(-{y}))) / 2",
+    "sum(({y}[i] - x[i])^2 / 2 + 0.4 * abs({y}[i]) for i in 0..n-1)",
 )
 SUM = (
     "sum({y}) == 1",
@@ -68,20 +81,64 @@ SUM = (
     "sum({y}) - 1 == 0",
     "-sum({y}) == -1",
     "sum(2 * {y} - 1) == 2 - n",
+    "mean({y}) == 1 / n",
+    "sum({y}[i] for i in 0..n-1) == 1",
 )
-LOWER = ("nonneg", "{y} >= 0", "0 <= {y}", "-{y} <= 0", "3 * {y} >= 0")
-UPPER = ("{y} <= 0.6", "0.6 >= {y}", "-{y} >= -0.6", "{y} - 0.6 <= 0")
+LOWER = ("nonneg", "{y} >= 0", "0 <= {y}", "-{y} <= 0", "3 * {y} >= 0", "{y}[i] >= 0 for i in 0..n-1", "min({y}) >= 0")
+UPPER = (
+    "{y} <= 0.6",
+    "0.6 >= {y}",
+    "-{y} >= -0.6",
+    "{y} - 0.6 <= 0",
+    "{y}[i] <= 0.6 for i in 0..n-1",
+    "max({y}) <= 0.6",
+)
+WITHIN = (
+    "norm_inf({y}) <= 0.6",
+    "abs({y}) <= 0.6",
+    "-0.6 <= {y} <= 0.6",
+    "max(abs({y})) <= 0.6",
+    "abs({y}[i]) <= 0.6 for i in 0..n-1",
+    "2 * abs({y}) - 1 <= 0.2",
+)
+AT_MOST = ("sum({y}) <= 0.5", "0.5 >= sum({y})", "n * mean({y}) <= 0.5", "sum({y}[i] for i in 0..n-1) - 0.5 <= 0")
+BETWEEN = (
+    "0.2 <= sum({y}) <= 0.5",
+    "-0.5 <= -sum({y}) <= -0.2",
+    "0.5 >= sum({y}) >= 0.2",
+    "0.4 <= 2 * sum({y}[i] for i in 0..n-1) <= 1",
+)
+SIZES = (
+    "norm1({y}) <= 0.9",
+    "sum(abs({y})) <= 0.9",
+    "sum(abs({y}[i]) for i in 0..n-1) <= 0.9",
+    "n * mean(abs(-{y})) <= 0.9",
+    "2 * norm1({y}) - 1 <= 0.8",
+)
 BALL = (
     "norm2({y}) <= 0.8",
     "0.8 >= norm2({y})",
     "2 * norm2(-{y}) - 1.6 <= 0",
     "sum_squares({y}) <= 0.64",
     "norm2(2 * {y}) <= 1.6",
+    "sum({y}[i]^2 for i in 0..n-1) <= 0.64",
 )
 
-STRUCTURES = {
+MEANINGS = {
     "simplex_projection": (DISTANCE, (SUM, LOWER)),
     "softmax": (ENTROPY, (SUM,)),
+    "softmax of a bound": (ENTROPY, (SUM, LOWER)),
+    "curved_row of caps": (ENTROPY, (SUM, UPPER)),
+    "curved_row of both bounds": (ENTROPY, (SUM, LOWER, UPPER)),
+    "curved_row at most": (ENTROPY, (AT_MOST,)),
+    "curved_row between": (ENTROPY, (BETWEEN, UPPER)),
+    "curved_row of powers": (POWERS, (SUM, LOWER)),
+    "coupling_row at most": (DISTANCE, (AT_MOST, LOWER)),
+    "coupling_row between": (DISTANCE, (BETWEEN, LOWER)),
+    "coupling_row of a slab": (WEIGHTED, (BETWEEN,)),
+    "halfspace": (DISTANCE, (AT_MOST,)),
+    "box of sizes": (DISTANCE, (WITHIN,)),
+    "l1_ball": (DISTANCE, (SIZES,)),
     "capped_simplex": (DISTANCE, (SUM, LOWER, UPPER)),
     "coupling_row": (WEIGHTED, (SUM, LOWER)),
     "box": (WEIGHTED, (LOWER, UPPER)),
@@ -89,13 +146,13 @@ STRUCTURES = {
     "l2_ball": (DISTANCE, (BALL,)),
     "equality_qp": (WEIGHTED, (SUM,)),
 }
-"""Per structure the spellings of its objective and of each of its constraints."""
+"""Per structure, its name in front, the spellings of its objective and of each of its constraints."""
 
 
 @st.composite
-def spellings(draw: st.DrawFn, structure: str) -> str:
-    """A program of the structure: everything after the header."""
-    objectives, constraints = STRUCTURES[structure]
+def spellings(draw: st.DrawFn, meaning: str) -> str:
+    """A program of the meaning: everything after the header."""
+    objectives, constraints = MEANINGS[meaning]
     y = draw(st.sampled_from(["y", "p", "attention"]))
     attributes, rows = "", []
     for choices in constraints:
@@ -129,31 +186,55 @@ def structure_of(parsed: Program) -> str:
 
 
 @cache
-def reference(structure: str) -> Tensor:
-    """The solution by the cone program of the plainest spelling."""
-    objectives, constraints = STRUCTURES[structure]
+def reference(meaning: str) -> tuple[Tensor, Tensor]:
+    """The solution by the cone program of the plainest spelling, and the gradient of a weighted sum of it."""
+    objectives, constraints = MEANINGS[meaning]
     rows = [(c[1] if c is LOWER else c[0]).format(y="y") for c in constraints]
     body = f"var y[n]\nminimize {objectives[0].format(y='y')}\n"
     if rows:
         body += "subject to\n" + "\n".join(f"  {row}" for row in rows)
-    return by_cone_program(program(body))
+    return with_gradient(cone_layer(program(body)))
+
+
+def with_gradient(layer: dl.Layer) -> tuple[Tensor, Tensor]:
+    x, w = DATA[0].clone().requires_grad_(), DATA[1]
+    y = layer(x, w)
+    (gradient,) = torch.autograd.grad((y * torch.arange(1.0, 5.0, dtype=y.dtype)).sum(), x)
+    return y.detach(), gradient
+
+
+def cone_layer(parsed: Program) -> dl.Layer:
+    return load(emit(parsed, ConeProgramMatch(normalise(parsed)), {"n": 4}), "Example")()
 
 
 def by_cone_program(parsed: Program) -> Tensor:
-    solved: Tensor = load(emit(parsed, ConeProgramMatch(normalise(parsed)), {"n": 4}), "Example")()(*DATA)
+    solved: Tensor = cone_layer(parsed)(*DATA)
     return solved
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
-def test_one_meaning_is_one_structure(structure: str) -> None:
-    @settings(max_examples=25, deadline=None, derandomize=True, database=None)
-    @given(spellings(structure))
+def holds_for_spellings(meaning: str, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(spellings(meaning))
     def holds(body: str) -> None:
         parsed = program(body)
-        assert structure_of(parsed) == structure, body
-        torch.testing.assert_close(dl.compile(parsed)()(*DATA), reference(structure), rtol=0, atol=1e-6)
+        assert structure_of(parsed) == meaning.split()[0], body
+        found, gradient = with_gradient(dl.compile(parsed)())
+        expected, expected_gradient = reference(meaning)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6, msg=lambda m: f"{body}\n{m}")
+        torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=2e-5, msg=lambda m: f"{body}\n{m}")
 
     holds()
+
+
+@pytest.mark.parametrize("meaning", MEANINGS)
+def test_one_meaning_is_one_structure(meaning: str) -> None:
+    holds_for_spellings(meaning, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("meaning", MEANINGS)
+def test_one_meaning_is_one_structure_in_many_spellings(meaning: str) -> None:
+    holds_for_spellings(meaning, 200)
 
 
 Change = Callable[[str], str]
