@@ -81,7 +81,10 @@ def diagnose(layer: Layer, bound: Bound, finite_differences: bool | float = Fals
         adjoint_condition=conditions.adjoint_condition.reshape(batch),
         adjoint_residual=residual.reshape(batch),
         holds=torch.tensor([v.holds for v in verdicts], device=status.device, dtype=torch.bool).reshape(batch),
-        meaning=tuple(meanings(v, problem, closed_form=closed_form) for v in verdicts),
+        meaning=tuple(
+            meanings(v, problem, closed_form=closed_form, adjoint_residual=left)
+            for v, left in zip(verdicts, residual.tolist(), strict=True)
+        ),
         disagreement=compared,
     )
 

@@ -74,6 +74,7 @@ def checked(
     ``extern`` is what messages call the module, ``signature`` what the program declares, ``"z[k] -> xhat[d]"``. Raises
     `InputError` for another result; an exception of the module's own leaves it with a note, see `raised_by_extern`.
     """
+    before = _random_states(arguments)
     try:
         value = module(*arguments)
     except Exception as error:
@@ -81,6 +82,11 @@ def checked(
             given = ", ".join(str(tuple(a.shape)) for a in arguments)
             error.add_note(f"{extern}, {signature}, {_RAISED} {type(error).__name__}, given {given}")
         raise
+    if any(not torch.equal(a, b) for a, b in zip(before, _random_states(arguments), strict=True)):
+        raise InputError(
+            f"{extern} draws random numbers, so the problem has no stationary point; "
+            "make it a function of its arguments alone, and hand the noise in as a parameter"
+        )
     inputs, _, output = signature.partition(" -> ")
     declared = output.partition("[")[2].rstrip("]")
     ranks = [len(sizes.split(",")) if sizes else 0 for sizes in _INPUT.findall(inputs)]
@@ -91,6 +97,12 @@ def checked(
     found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
     symbols = f"(*batch, {declared})" if declared else "(*batch)"
     raise InputError(f"{extern} is declared {signature}: expected {symbols} = {(*batch, *returns)}, found {found}")
+
+
+def _random_states(arguments: Sequence[Tensor]) -> list[Tensor]:
+    """The states of the generators that a module could draw from: dropout written as a function has no module."""
+    devices = {a.device for a in arguments if a.is_cuda}
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in sorted(devices, key=str))]
 
 
 _RAISED = "raised"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from declarative.runtime.cone import ConeProgram
 from declarative.runtime.problem import Problem
 from declarative.runtime.quadratic import DenseQP
@@ -46,11 +48,17 @@ FAILURES = {
     Status.INFEASIBLE: f"infeasible: no point satisfies the constraints; {REFUSED}",
     Status.UNBOUNDED: f"unbounded: the objective has no least value; {REFUSED}",
     Status.MAX_ITERATIONS: f"max_iterations: the solver stopped before a solution; {REFUSED}",
-    Status.NOT_FINITE: f"not_finite: an argument is NaN or infinite; {REFUSED}",
+    Status.NOT_FINITE: f"not_finite: an argument is NaN or infinite, or a function is at the start; {REFUSED}",
 }
 
 
-def meanings(verdict: Verdict, problem: Problem, *, closed_form: bool) -> tuple[str, ...]:
+APPROXIMATE = 1e-6, 1e-3
+"""In float64 and float32: relative residual of the adjoint system above which a gradient is called approximate."""
+
+
+def meanings(
+    verdict: Verdict, problem: Problem, *, closed_form: bool, adjoint_residual: float = 0.0
+) -> tuple[str, ...]:
     """One sentence for each thing to know about the gradient of an instance; empty where all is well."""
     told = [FAILURES[verdict.status]] if verdict.status in FAILURES else []
     if not verdict.independent:
@@ -66,6 +74,10 @@ def meanings(verdict: Verdict, problem: Problem, *, closed_form: bool) -> tuple[
         told.append(
             "solution not unique: the objective is flat along the active constraints; the gradient is the least-norm "
             "solution of the adjoint system"
+        )
+    elif verdict.holds and adjoint_residual > APPROXIMATE[problem.tensors[0].dtype == torch.float32]:
+        told.append(
+            f"approximate gradient: the adjoint system is left with a relative residual of {adjoint_residual:.1e}"
         )
     elif verdict.vertex and verdict.holds:
         told.append(_vertex(verdict.linear))

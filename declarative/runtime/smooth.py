@@ -28,10 +28,16 @@ from torch import Tensor
 from declarative.runtime import derivatives
 from declarative.runtime.conditions import Conditions, condition_number, rank_and_curvature, smallest_margin
 from declarative.runtime.errors import InputError
+from declarative.runtime.lanczos import extreme_eigenvalues
 from declarative.runtime.linear_solve import linear_solve
 from declarative.runtime.problem import Point, Problem
 
 BatchedFunction = Callable[..., Tensor]
+
+DENSE_LIMIT = 512
+"""Variables beyond which the conditions of a problem without constraints are measured by products with its Hessian."""
+
+LANCZOS_STEPS = 100
 
 
 class SmoothProblem(Problem):
@@ -188,6 +194,8 @@ class LocalProblem(SmoothProblem):
     def conditions(self, point: Point) -> Conditions:
         """The theorem's conditions; an inequality is active where its multiplier exceeds its slack, rows are those of
         g."""
+        if not self.constrained and self.size > DENSE_LIMIT:
+            return self._conditions_by_products(point)
         x, nu, lam = point
         equality = derivatives.jacobian(self.equality, x)
         g, inequality = derivatives.value_and_jacobian(self.inequality, x)
@@ -202,6 +210,26 @@ class LocalProblem(SmoothProblem):
             second_order=curvature,
             kkt_residual=self._relative(point, hessian, g),
             adjoint_condition=condition_number(self.jacobian(point)),
+        )
+
+    def _conditions_by_products(self, point: Point) -> Conditions:
+        """`conditions` of many free variables, with the ends of the Hessian's spectrum as the Lanczos process sees
+        them."""
+        x = point[0]
+        product = derivatives.hessian_product(self.objective, x)
+        smallest, highest = extreme_eigenvalues(product, x, LANCZOS_STEPS)
+        extent = torch.maximum(smallest.abs(), highest.abs())
+        floor = self.size * torch.finfo(x.dtype).eps * extent
+        definite = smallest > floor
+        none = torch.zeros(x.shape[:-1], dtype=torch.int64, device=x.device)
+        return Conditions(
+            licq_rank=none,
+            licq_rows=none,
+            complementarity=torch.full_like(smallest, torch.inf),
+            complementarity_row=none - 1,
+            second_order=smallest,
+            kkt_residual=largest(derivatives.gradient(self.objective, x)) / largest(product(x)).clamp_min(1),
+            adjoint_condition=torch.where(definite, extent / torch.where(definite, smallest, 1), torch.inf),
         )
 
     def relative_residual(self, point: Point) -> Tensor:

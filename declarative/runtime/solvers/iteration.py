@@ -31,8 +31,8 @@ FAR = 1e6, 1e9
 
 @dataclass(frozen=True)
 class Iterate:
-    """The state of a flat batch: x (B, N), status int8 (B,), relative residual (B,), iterations int32 (B,), and of these
-    ``moves``, up to the last that moved x; and what the method keeps between its steps, tensors (B, ...)."""
+    """The state of a flat batch: x (B, N), status int8 (B,), relative residual (B,), iterations int32 (B,), of which
+    ``moves`` up to the last that moved x, and what the method keeps between its steps, tensors (B, ...)."""
 
     x: Tensor
     status: Tensor
