@@ -31,8 +31,11 @@ Engine = Callable[[Form], tuple[QPPoint, Tensor]]
 """Solves a form: the point and its relative residual (B,)."""
 
 
-def infeasible(form: Form, engine: Engine) -> Tensor:
-    """Mask (B,) of the instances of a scaled form in which no point satisfies the constraints."""
+def infeasible(form: Form, engine: Engine, eps: float) -> Tensor:
+    """Mask (B,) of the instances of a scaled form in which no point satisfies the constraints.
+
+    ``eps``: the relative rounding that the data came with, which may by itself set rows against each other.
+    """
     p, m = form.b.shape[-1], form.h.shape[-1]
     if p + m == 0:
         return torch.zeros_like(form.q[:, 0] if form.q.shape[-1] else form.q.sum(-1), dtype=torch.bool)
@@ -52,7 +55,7 @@ def infeasible(form: Form, engine: Engine) -> Tensor:
     point, residual = engine(auxiliary)
     violation: Tensor = point.x[:, form.q.shape[-1] :].abs().amax(-1)
     scale: Tensor = 1 + torch.cat([form.b.abs(), torch.where(finite, form.h, 0).abs()], -1).amax(-1)
-    return (violation > THRESHOLD * scale) & (residual < THRESHOLD)
+    return (violation > max(THRESHOLD, 100 * eps) * scale) & (residual < THRESHOLD)
 
 
 def unbounded(form: Form, engine: Engine) -> Tensor:

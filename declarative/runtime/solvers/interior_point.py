@@ -14,18 +14,14 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.problem import Problem, Solved, Solver
-from declarative.runtime.quadratic import ActiveSet, DenseQP, QPPoint
+from declarative.runtime.quadratic import DenseQP, QPPoint
 from declarative.runtime.solvers import certificates
-from declarative.runtime.solvers.polish import polish
-from declarative.runtime.solvers.primal_dual import Iterate, as_point, iterate
-from declarative.runtime.solvers.standard_form import Form, equilibrate, flatten, restore
+from declarative.runtime.solvers.attempts import LOOSE, Attempts
+from declarative.runtime.solvers.standard_form import Form, equilibrate, flatten, in_proportion
 from declarative.runtime.status import Status
 
-STOPS = (1e-7, 1e-12)
-"""Relative residuals on the scaled data at which the steps end and polishing begins; the next one is for the instances
-whose active set was not yet to be told at the one before."""
-LOOSE = 1e-11
-"""Relative residual above which a polished point is tried again from closer by."""
+EXACT = 1e-9
+"""Relative residual, before the answer is rounded to the data's dtype, above which a certificate is asked for."""
 INACCURATE = 1e3
 """Multiple of the tolerance up to which a point is called inaccurate."""
 
@@ -58,12 +54,9 @@ class InteriorPoint(Solver):
         residual = form.q.new_full((count,), torch.inf)
         lanes = (status == Status.SOLVED).nonzero()[:, 0]
         if lanes.numel():
-            answer, steps = self._answer(form.take(lanes))
-            answer = QPPoint(*(t.to(dtype).to(torch.float64) for t in answer))
-            error = form.take(lanes).as_problem().relative_residual(answer)
+            answer, steps, error, status[lanes] = self._judged(form.take(lanes), dtype, tol)
             point = QPPoint(*(p.index_copy(0, lanes, a) for p, a in zip(point, answer, strict=True)))
             iterations, residual = iterations.index_copy(0, lanes, steps), residual.index_copy(0, lanes, error)
-            status = status.index_copy(0, lanes, self._verdict(form.take(lanes), error, tol))
         return Solved(
             tuple(p.to(dtype).reshape(*batch, size) for p, size in zip(point, sizes, strict=True)),
             status.reshape(batch),
@@ -71,48 +64,44 @@ class InteriorPoint(Solver):
             residual.to(dtype).reshape(batch),
         )
 
-    def _answer(self, form: Form) -> tuple[QPPoint, Tensor]:
-        """The polished point of every instance, and its iterations (B,)."""
-        point, iterations, residual = self._to(STOPS[0], form)
-        for stop in STOPS[1:]:
-            lanes = (residual > LOOSE).nonzero()[:, 0]
-            if not lanes.numel():
-                break
-            again, steps, error = self._to(stop, form.take(lanes))
-            better = error < residual[lanes]
-            point = QPPoint(
-                *(
-                    old.index_copy(0, lanes, torch.where(better[:, None], new, old[lanes]))
-                    for old, new in zip(point, again, strict=True)
-                )
-            )
-            iterations = iterations.index_copy(0, lanes, steps)
-            residual = residual.index_copy(0, lanes, torch.where(better, error, residual[lanes]))
-        return point, iterations
+    def _judged(self, form: Form, dtype: torch.dtype, tol: float) -> tuple[QPPoint, Tensor, Tensor, Tensor]:
+        """Point as ``dtype`` holds it, iterations (B,), residual (B,) and status (B,) of instances worth a step."""
+        attempts = Attempts(dtype, self.max_iterations)
+        found = attempts.answer(form)
+        point = attempts.rounded(found.point)
+        error = form.as_problem().relative_residual(point)
+        doubtful = (found.residual > EXACT) | ~in_proportion(form, found.point)
+        status = self._verdict(form, error, doubtful, tol, attempts.eps)
+        lanes = ((status == Status.INACCURATE) | (status == Status.MAX_ITERATIONS)).nonzero()[:, 0]
+        if lanes.numel() and attempts.eps > LOOSE:
+            part = form.take(lanes)
+            better = attempts.rounded(attempts.with_room(part, found.take(lanes)).point)
+            point = QPPoint(*(p.index_copy(0, lanes, b) for p, b in zip(point, better, strict=True)))
+            error = error.index_copy(0, lanes, part.as_problem().relative_residual(better))
+            status[lanes] = _by_residual(error[lanes], tol)
+        return point, found.iterations, error, status
 
-    def _to(self, stop: float, form: Form) -> tuple[QPPoint, Tensor, Tensor]:
-        """Point, iterations (B,) and residual (B,) of steps down to the scaled residual ``stop``, polished."""
-        scaled, scales = equilibrate(form)
-        ended = iterate(scaled, stop, self.max_iterations)
-        point, residual = polish(form, restore(as_point(scaled, ended.iterate), scales), _guess(form, ended.iterate))
-        return point, ended.iterations, residual
-
-    def _verdict(self, form: Form, error: Tensor, tol: float) -> Tensor:
-        """Status (B,) by the residual, and by a certificate where that is not small."""
-        status = torch.full(error.shape, int(Status.MAX_ITERATIONS), dtype=torch.int8, device=error.device)
-        status[error <= INACCURATE * tol] = int(Status.INACCURATE)
-        status[error <= tol] = int(Status.SOLVED)
-        left = (status != Status.SOLVED).nonzero()[:, 0]
+    def _verdict(self, form: Form, error: Tensor, doubtful: Tensor, tol: float, eps: float) -> Tensor:
+        """Status (B,) by the residual, and by a certificate where there is doubt or the residual is not small."""
+        status = _by_residual(error, tol)
+        left = (doubtful | (status != Status.SOLVED)).nonzero()[:, 0]
         if left.numel():
             scaled, _ = equilibrate(form.take(left))
-            without = certificates.infeasible(scaled, self._engine)
+            without = certificates.infeasible(scaled, self._engine, eps)
             endless = certificates.unbounded(scaled, self._engine) & ~without
             status[left[without]], status[left[endless]] = int(Status.INFEASIBLE), int(Status.UNBOUNDED)
         return status
 
     def _engine(self, form: Form) -> tuple[QPPoint, Tensor]:
-        point, _ = self._answer(form)
+        point = Attempts(torch.float64, self.max_iterations).answer(form).point
         return point, form.as_problem().relative_residual(point)
+
+
+def _by_residual(error: Tensor, tol: float) -> Tensor:
+    status = torch.full(error.shape, int(Status.MAX_ITERATIONS), dtype=torch.int8, device=error.device)
+    status[error <= INACCURATE * tol] = int(Status.INACCURATE)
+    status[error <= tol] = int(Status.SOLVED)
+    return status
 
 
 def _hopeless(form: Form, eps: float) -> Tensor:
@@ -141,13 +130,3 @@ def is_convex(P: Tensor, eps: float) -> Tensor:
     _, info = torch.linalg.cholesky_ex(P + shift[..., None, None] * torch.eye(n, dtype=P.dtype, device=P.device))
     convex: Tensor = info == 0
     return convex
-
-
-def _guess(form: Form, point: Iterate) -> ActiveSet:
-    """The inequalities whose multiplier exceeds their slack on the scaled data."""
-    m, n = form.h.shape[-1], form.q.shape[-1]
-    finite = torch.cat([form.h, form.upper, form.lower], -1).isfinite()
-    over = (point.dual > point.slack) & finite
-    upper, lower = over[:, m : m + n], over[:, m + n :]
-    stronger = point.dual[:, m : m + n] >= point.dual[:, m + n :]
-    return ActiveSet(over[:, :m], lower & ~(upper & stronger), upper & ~(lower & ~stronger))

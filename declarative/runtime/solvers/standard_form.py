@@ -25,6 +25,10 @@ UNBOUNDED = 1e20
 """A bound or right-hand side of this magnitude or more is no constraint."""
 
 
+SENSIBLE = 1e6
+"""Size of a point relative to the scaled data beyond which it may be a ray."""
+
+
 class Form(NamedTuple):
     """Data of one flat batch: minimise 1/2 x'Px + q'x subject to Ax = b, Gx <= h, lower <= x <= upper."""
 
@@ -103,6 +107,18 @@ def without_fixed(form: Form) -> tuple[Form, Tensor]:
     return moved, fixed
 
 
+def loosened(form: Form, x: Tensor, eps: float) -> Form:
+    """The form with every inequality relaxed by ``eps`` times its terms at x: rows that meet in one point and were then
+    rounded leave room for one again. Fixed variables stay."""
+    held = form.lower == form.upper
+    size = eps * x.abs().amax(-1, keepdim=True) if x.shape[-1] else x
+    return form._replace(
+        h=form.h + eps * (form.h.abs() + matvec(form.G.abs(), x.abs())),
+        lower=torch.where(held, form.lower, form.lower - eps * form.lower.abs() - size),
+        upper=torch.where(held, form.upper, form.upper + eps * form.upper.abs() + size),
+    )
+
+
 def equilibrate(form: Form, rounds: int = 4) -> tuple[Form, Scales]:
     """The scaled form without fixed variables, by Ruiz' simultaneous scaling of [[P, A', G'], [A, 0, 0], [G, 0, 0]]."""
     form, fixed = without_fixed(form)
@@ -125,7 +141,8 @@ def equilibrate(form: Form, rounds: int = 4) -> tuple[Form, Scales]:
     )
     b, h, lower, upper = E * form.b, F * form.h, form.lower / D, form.upper / D
     curvature = _largest(P.flatten(1))
-    reach = _largest(torch.where(curvature > 0, q / torch.where(curvature > 0, curvature, 1), 0), b, h, lower, upper)
+    newton = torch.where(curvature > 0, q / torch.where(curvature > 0, curvature, 1), 0)
+    reach = _largest(newton, b, h, lower, upper, fixed / D)
     length = torch.where(reach > 0, reach, 1).clamp(1e-12, 1)
     steepness = _largest(curvature, q / length)
     cost = 1 / torch.where(steepness > 0, steepness, 1)
@@ -138,6 +155,28 @@ def restore(point: QPPoint, scales: Scales) -> QPPoint:
     D, E, F, cost, length, fixed = scales
     force = length / cost
     return QPPoint(length * D * point.x + fixed, force * E * point.eq, force * F * point.ineq, force * point.bounds / D)
+
+
+def in_scaled_units(point: QPPoint, scales: Scales) -> QPPoint:
+    """The point of the scaled form from that of the given data: what `restore` undoes."""
+    D, E, F, cost, length, fixed = scales
+    force = cost / length
+    return QPPoint(
+        (point.x - fixed) / (length * D), force * point.eq / E, force * point.ineq / F, force * point.bounds * D
+    )
+
+
+def in_proportion(form: Form, point: QPPoint) -> Tensor:
+    """Whether a point is of the size of the data, in the scaled units where the matrices are of size one; (B,).
+
+    One that is not may be a ray, far out on which every residual is small beside the terms that it is a sum of.
+    """
+    scaled, scales = equilibrate(form)
+    x, *pushes = in_scaled_units(point, scales)
+    reach = _largest(scaled.b, scaled.h, scaled.lower, scaled.upper).clamp_min(1)
+    slope = torch.maximum(reach, _largest(scaled.q))
+    sensible: Tensor = (_largest(x) <= SENSIBLE * reach) & (_largest(*pushes) <= SENSIBLE * slope)
+    return sensible[..., 0]
 
 
 def _largest(*parts: Tensor) -> Tensor:

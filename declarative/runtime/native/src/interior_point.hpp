@@ -17,7 +17,9 @@ namespace DECLARATIVE_ISA {
 
 constexpr double STOPS[] = {1e-7, 1e-10, 1e-13};  // relative residuals at which to try the active set
 constexpr double ACCEPTED = 1e-11;  // relative residual of a point that is returned
-constexpr double ACCEPTED_SINGLE = 1e-5;  // the same after rounding to float32
+constexpr double ACCEPTED_SINGLE = 2e-6;  // the same after rounding to float32
+constexpr double ACCEPTED_BEFORE = 1e-9;  // and what it must be before it
+constexpr double SENSIBLE = 1e6;    // size of a solution, relative to the scaled data, beyond which it may be a ray
 constexpr double STAY_INSIDE = 0.995;
 constexpr int PATIENCE = 10;        // iterations without progress after which a lane ends
 constexpr double RHO[] = {1e-11, 1e-8}, DELTA[] = {1e-12, 1e-10};  // relative to the diagonal, and at least
@@ -46,9 +48,10 @@ template <class V> class InteriorPoint {
 
   const KktPoint<V>& answer() const { return polish.answer; }
   V residual() const { return polish.residual; }
+  Mask sensible;  // whether the answer is of the size of the data, and no ray that a relative residual takes for a point
 
   void run(int64_t max_iterations, double eps, bool single) {
-    polish.reset(), iterations = splat<V>(0);
+    polish.reset(), iterations = splat<V>(0), sensible = negate(everywhere<V>());
     at.equilibrate();
     Mask open = at.usable & convex(eps);
     if (!any(open)) return;
@@ -59,7 +62,11 @@ template <class V> class InteriorPoint {
       open = open & (polish.residual > splat<V>(ACCEPTED));
       if (!any(open)) break;
     }
-    if (single) polish.round_to_single();
+    sensible = in_proportion();
+    if (single) {
+      sensible = sensible & (polish.residual <= splat<V>(ACCEPTED_BEFORE));
+      polish.round_to_single();
+    }
   }
 
  private:
@@ -174,6 +181,21 @@ template <class V> class InteriorPoint {
   void keep_best(Mask where) {
     keep(where, best.x, now.x, at.N), keep(where, best.nu, now.nu, at.Q);
     keep(where, best.s, now.s, at.count), keep(where, best.l, now.l, at.count);
+  }
+
+  // Whether the answer, in the scaled units where the matrices are of size one, is not out of all proportion to the
+  // right-hand sides, and its multipliers not to the objective's slope.
+  Mask in_proportion() const {
+    const KktPoint<V>& point = polish.answer;
+    V reach = splat<V>(1), slope = reach, size = splat<V>(0), force = size;
+    for (int64_t r = 0; r < at.Q; r++) reach = magnitude(reach, at.b[r]), force = magnitude(force, point.nu[r]);
+    for (int64_t k = 0; k < at.count; k++) reach = magnitude(reach, at.d[k]);
+    for (int64_t k = 0; k < at.m; k++) force = magnitude(force, point.lambda[k]);
+    for (int64_t i = 0; i < at.N; i++) {
+      reach = magnitude(reach, at.fixed[i]), slope = magnitude(slope, at.q[i]);
+      size = magnitude(size, point.x[i]), force = magnitude(force, point.z[i]);
+    }
+    return (size <= reach * SENSIBLE) & (force <= larger(slope, reach) * SENSIBLE);
   }
 
   // Step the open lanes until each has a relative residual of at most `stop`, stalls, breaks or runs along a ray.

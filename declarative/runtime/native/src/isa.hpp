@@ -38,7 +38,7 @@ template <class S, class V> static void solve_with(const SolveCall& call, int64_
   const bool single = sizeof(S) == 4;
   solver.run(call.max_iterations, single ? EPS_SINGLE : EPS_DOUBLE, single);
   const KktPoint<V>& answer = solver.answer();
-  const V back = at.length / at.cost;
+  const V back = at.length / at.cost, sensible = select(solver.sensible, splat<V>(1), splat<V>(0));
   for (int l = 0; l < Traits<V>::lanes && first + l < call.problem.batch; l++) {
     const int64_t i = first + l;
     store<S>(call.point.x, i, answer.x, l, at.n, [&](int64_t e) { return at.length * at.D[e]; });
@@ -46,7 +46,8 @@ template <class S, class V> static void solve_with(const SolveCall& call, int64_
     store<S>(call.point.ineq, i, answer.lambda, l, at.m, [&](int64_t e) { return back * at.F[e]; });
     store<S>(call.point.bounds, i, answer.z, l, at.n, [&](int64_t e) { return back / at.D[e]; });
     const double residual = lane(solver.residual(), l);
-    ((int8_t*)call.status.data)[i] = residual <= (single ? ACCEPTED_SINGLE : ACCEPTED) ? 0 : 4;
+    const bool solved = residual <= (single ? ACCEPTED_SINGLE : ACCEPTED) && lane(sensible, l) > 0;
+    ((int8_t*)call.status.data)[i] = solved ? 0 : 4;
     ((int32_t*)call.iterations.data)[i] = (int32_t)lane(solver.iterations, l);
     ((S*)call.residual.data)[i] = (S)residual;
   }
