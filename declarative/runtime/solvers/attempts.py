@@ -63,16 +63,16 @@ class Attempts:
         """The best point of every instance."""
         found = self._to(STOPS[0], form)
         for stop in STOPS[1:]:
-            lanes = (found.residual > LOOSE).nonzero()[:, 0]
+            lanes = self._left(form, found)
             if not lanes.numel():
                 return found
             part = form.take(lanes)
             found = self._better(found, lanes, part, self._to(stop, part))
-        lanes = ((found.residual > LOOSE) & (found.residual < NEARLY)).nonzero()[:, 0]
+        lanes = self._left(form, found, NEARLY)
         if lanes.numel():
             part = form.take(lanes)
             found = self._better(found, lanes, part, self._on_a_basis(part, found.take(lanes)))
-        lanes = (found.residual > LOOSE).nonzero()[:, 0]
+        lanes = self._left(form, found)
         for reduced in without_dependent_rows(form.take(lanes), self.eps):
             again = self.answer(reduced.form)
             again = again._replace(point=reduced.restored(again.point))
@@ -87,6 +87,13 @@ class Attempts:
     def rounded(self, point: QPPoint) -> QPPoint:
         """The point as it will be returned."""
         return QPPoint(*(t.to(self.dtype).to(torch.float64) for t in point))
+
+    def _left(self, form: Form, found: Found, below: float = torch.inf) -> Tensor:
+        """Indices of the instances of a residual below ``below`` that another attempt may improve, once rounded too."""
+        left = found.residual > max(LOOSE, self.eps)
+        if self.eps > LOOSE:
+            left = left | (self._residual(form, found.point) > 20 * self.eps)
+        return (left & (found.residual < below)).nonzero()[:, 0]
 
     def _to(self, stop: float, form: Form) -> Found:
         """Where steps down to the scaled residual ``stop``, and polishing, lead."""

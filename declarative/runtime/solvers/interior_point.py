@@ -21,7 +21,8 @@ from declarative.runtime.solvers.standard_form import Form, equilibrate, flatten
 from declarative.runtime.status import Status
 
 EXACT = 1e-9
-"""Relative residual, before the answer is rounded to the data's dtype, above which a certificate is asked for."""
+"""Relative residual, before the answer is rounded, above which (and the data's own rounding) a certificate is asked
+for."""
 INACCURATE = 1e3
 """Multiple of the tolerance up to which a point is called inaccurate."""
 
@@ -70,7 +71,7 @@ class InteriorPoint(Solver):
         found = attempts.answer(form)
         point = attempts.rounded(found.point)
         error = form.as_problem().relative_residual(point)
-        doubtful = (found.residual > EXACT) | ~in_proportion(form, found.point)
+        doubtful = (found.residual > max(EXACT, attempts.eps)) | ~in_proportion(form, found.point)
         status = self._verdict(form, error, doubtful, tol, attempts.eps)
         lanes = ((status == Status.INACCURATE) | (status == Status.MAX_ITERATIONS)).nonzero()[:, 0]
         if lanes.numel() and attempts.eps > LOOSE:

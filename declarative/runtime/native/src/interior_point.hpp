@@ -18,7 +18,7 @@ namespace DECLARATIVE_ISA {
 constexpr double STOPS[] = {1e-7, 1e-10, 1e-13};  // relative residuals at which to try the active set
 constexpr double ACCEPTED = 1e-11;  // relative residual of a point that is returned
 constexpr double ACCEPTED_SINGLE = 2e-6;  // the same after rounding to float32
-constexpr double ACCEPTED_BEFORE = 1e-9;  // and what it must be before it
+constexpr double ACCEPTED_BEFORE = 1e-7;  // and what it must be before it
 constexpr double SENSIBLE = 1e6;    // size of a solution, relative to the scaled data, beyond which it may be a ray
 constexpr double STAY_INSIDE = 0.995;
 constexpr int PATIENCE = 10;        // iterations without progress after which a lane ends
