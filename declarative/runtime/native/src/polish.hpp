@@ -80,7 +80,10 @@ template <class V> class Polish {
     for (int64_t i = 0; i < size; i++) {
       const V factor = scale(i);
       V value = values[i] * factor;
-      for (int l = 0; l < Traits<V>::lanes; l++) set_lane(value, l, (double)(float)lane(value, l));
+      for (int l = 0; l < Traits<V>::lanes; l++) {
+        volatile float narrow = (float)lane(value, l);  // volatile: GCC 12 at -O3 drops a rounding that is undone at once
+        set_lane(value, l, (double)narrow);
+      }
       values[i] = value / factor;
     }
   }
