@@ -23,15 +23,33 @@ if TYPE_CHECKING:
     from declarative.runtime import Solution as Solution
     from declarative.runtime import SolveError as SolveError
     from declarative.runtime import Status as Status
+    from declarative.runtime.adjoints.krylov import KrylovAdjoint as KrylovAdjoint
+    from declarative.runtime.adjoints.neumann import NeumannAdjoint as NeumannAdjoint
+    from declarative.runtime.adjoints.smooth import DenseAdjoint as DenseAdjoint
+    from declarative.runtime.errors import AdjointWarning as AdjointWarning
+    from declarative.runtime.solvers.anderson import Anderson as Anderson
+    from declarative.runtime.solvers.gradient_descent import GradientDescent as GradientDescent
+    from declarative.runtime.solvers.lbfgs import LBFGS as LBFGS
+    from declarative.runtime.solvers.newton import Newton as Newton
+    from declarative.runtime.solvers.root import DampedNewton as DampedNewton
 
 __version__ = "0.1.0"
 
 HOMES = {
+    "AdjointWarning": "declarative.runtime.errors",
+    "Anderson": "declarative.runtime.solvers.anderson",
+    "DampedNewton": "declarative.runtime.solvers.root",
+    "DenseAdjoint": "declarative.runtime.adjoints.smooth",
     "Diagnostic": "declarative.diagnostics.diagnostic",
     "DiagnosticError": "declarative.diagnostics.diagnostic",
+    "GradientDescent": "declarative.runtime.solvers.gradient_descent",
     "InputError": "declarative.runtime",
+    "KrylovAdjoint": "declarative.runtime.adjoints.krylov",
+    "LBFGS": "declarative.runtime.solvers.lbfgs",
     "Layer": "declarative.runtime",
     "LayerError": "declarative.runtime",
+    "NeumannAdjoint": "declarative.runtime.adjoints.neumann",
+    "Newton": "declarative.runtime.solvers.newton",
     "Solution": "declarative.runtime",
     "SolveError": "declarative.runtime",
     "Status": "declarative.runtime",
