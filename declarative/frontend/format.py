@@ -2,23 +2,26 @@
 
 Declarations line up (`var` under `param`, the ``=`` of lets, descriptions), constraints are indented by two and line up
 behind their names, a blank line stands before the objective; elsewhere blank lines are the author's, one at a time.
-Inside a statement see `declarative.frontend.spacing`, for long ones `declarative.frontend.line_breaks`.
+Inside a statement see `declarative.frontend.spacing`, for long ones `declarative.frontend.line_breaks`, for what stands
+behind them `declarative.frontend.columns`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from declarative.diagnostics.diagnostic import DiagnosticError
 from declarative.diagnostics.span import Source
 from declarative.frontend import syntax
+from declarative.frontend.columns import Rule, Tail, Written, columns
 from declarative.frontend.lexemes import Lexeme, scan
 from declarative.frontend.line_breaks import WIDTH, lines_of
 from declarative.frontend.parser import parse
 from declarative.frontend.spacing import without_spare_parentheses
 
 INDENT = "  "
+NO_TAIL = Tail("")
 
 
 def format_text(text: str, name: str = "<text>") -> str:
@@ -115,7 +118,7 @@ class Row:
     block: Block
     head: str = ""
     body: tuple[Lexeme, ...] = ()
-    tail: str = ""
+    tail: Tail = NO_TAIL
 
     @property
     def family(self) -> object:
@@ -140,20 +143,28 @@ def _row(block: Block) -> Row:
         case syntax.SymbolDeclaration():
             docs = [lexeme for lexeme in lexemes if lexeme.kind == "string"]
             body = tuple(lexeme for lexeme in lexemes[1:] if lexeme.kind != "string")
-            return Row(block, words[0], body, " ".join(doc.text for doc in docs))
+            return Row(block, words[0], body, _tail(block, " ".join(doc.text for doc in docs), docs))
         case syntax.LetDeclaration() | syntax.OptionStatement():
             return Row(block, " ".join(words[:2]), lexemes[3:])
         case syntax.ConstraintStatement():
             first = 2 if block.node.name is not None else 0
             last = _clause(block.node, lexemes)
             tail = " ".join(line.text for line in lines_of(lexemes[last:], 0)) if last < len(lexemes) else ""
-            return Row(block, f"{words[0]}:" if first else "", lexemes[first:last], tail)
+            return Row(block, f"{words[0]}:" if first else "", lexemes[first:last], _tail(block, tail, lexemes[last:]))
         case syntax.SubjectTo():
             return Row(block, "subject to")
         case syntax.ObjectiveStatement(local=local):
             first = 2 if local else 1
             return Row(block, " ".join(words[:first]), lexemes[first:])
     return Row(block, words[0], lexemes[1:])
+
+
+def _tail(block: Block, text: str, lexemes: Sequence[Lexeme]) -> Tail:
+    """A tail with the place that its author has it in, if that is behind the statement's other words, on their line."""
+    if not lexemes or lexemes[0].breaks or lexemes[-1] is not block.lexemes[-1]:
+        return Tail(text)
+    before = block.lexemes[block.lexemes.index(lexemes[0]) - 1]
+    return Tail(text, written=Written(lexemes[0].column, lexemes[0].column - before.end_column))
 
 
 def _clause(node: syntax.ConstraintStatement, lexemes: Sequence[Lexeme]) -> int:
@@ -181,8 +192,8 @@ def _runs(blocks: Iterable[Block]) -> Iterator[list[Row]]:
 def _aligned(run: Sequence[Row]) -> Iterator[list[str]]:
     """The lines of every row of a run."""
     laid = [_laid(row, _head_width(run)) for row in run]
-    _line_up(laid, lambda item: item.row.tail, gap=2 if _are_constraints(run) else 1, limit=WIDTH)
-    _line_up(laid, lambda item: item.row.block.remark, gap=2)
+    _append(laid, [item.row.tail for item in laid], Rule(2 if _are_constraints(run) else 1, WIDTH))
+    _append(laid, [Tail(item.row.block.remark) for item in laid], Rule(2))
     for item in laid:
         yield ([""] if item.row.block.blank else []) + item.lines
 
@@ -192,7 +203,13 @@ def _are_constraints(run: Sequence[Row]) -> bool:
 
 
 def _head_width(run: Sequence[Row]) -> int:
-    """The width of the first column: the longest keyword of symbols, the longest name of constraints, lets, options."""
+    """The width of the first column: the longest keyword of symbols, the longest name of constraints, lets, options.
+
+    Several variables that all have a single blank behind their `var` stay so.
+    """
+    variables = [row for row in run if row.head == "var" and row.body]
+    if len(variables) > 1 and all(row.body[0].column - row.block.lexemes[0].end_column == 1 for row in variables):
+        return 0
     return max((len(row.head) for row in run), default=0)
 
 
@@ -217,12 +234,10 @@ def _laid(row: Row, head_width: int) -> Laid:
     return Laid(row, [margin + head + first.text, *(" " * line.column + line.text for line in rest)])
 
 
-def _line_up(laid: Sequence[Laid], text: Callable[[Laid], str], gap: int, limit: int | None = None) -> None:
-    """Append a text to the last line of each row that has one, in one column as far as that leaves room for it."""
-    with_text = [item for item in laid if text(item)]
-    width = max((len(item.lines[0]) for item in with_text if len(item.lines) == 1), default=0)
-    if limit is not None and any(width + gap + len(text(item)) > limit for item in with_text):
-        width = 0
-    for item in with_text:
-        padded = item.lines[-1].ljust(width) if len(item.lines) == 1 else item.lines[-1]
-        item.lines[-1] = padded + " " * gap + text(item)
+def _append(laid: Sequence[Laid], tails: Sequence[Tail], rule: Rule) -> None:
+    """Write the tails that there are behind the last lines of their rows."""
+    longest = max((len(item.lines[0]) for item in laid if item.row.block.node and len(item.lines) == 1), default=0)
+    behind = [(item, tail) for item, tail in zip(laid, tails, strict=True) if tail.text]
+    sized = [replace(tail, width=len(item.lines[-1]), fixed=len(item.lines) > 1) for item, tail in behind]
+    for (item, tail), column in zip(behind, columns(sized, rule, longest), strict=True):
+        item.lines[-1] = item.lines[-1].ljust(column) + tail.text

@@ -32,16 +32,24 @@ POSTFIX = ("'", ".T")
 
 @dataclass(frozen=True)
 class Lexeme:
-    """A word, number, string, mark or comment; ``breaks`` says whether it began on a later line than the one before."""
+    """A word, number, string, mark or comment; ``breaks`` says whether it began on a later line than the one before.
+
+    ``column``: how many characters stand before it on its line.
+    """
 
     kind: Kind
     text: str
     start: int
     breaks: bool = False
+    column: int = 0
 
     @property
     def end(self) -> int:
         return self.start + len(self.text)
+
+    @property
+    def end_column(self) -> int:
+        return self.column + len(self.text)
 
     @property
     def is_keyword(self) -> bool:
@@ -59,7 +67,9 @@ def scan(text: str) -> Iterator[Lexeme]:
     end = 0
     for match in _LEXEME.finditer(text):
         kind: Kind = match.lastgroup  # type: ignore[assignment]
-        yield Lexeme(kind, match[0].rstrip(), match.start(), "\n" in text[end : match.start()])
+        start = match.start()
+        column = start - text.rfind("\n", 0, start) - 1
+        yield Lexeme(kind, match[0].rstrip(), start, "\n" in text[end:start], column)
         end = match.end()
 
 

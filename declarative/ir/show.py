@@ -1,6 +1,11 @@
-"""Prints an expression back in the language's own syntax, with no more parentheses than its precedences need."""
+"""Prints an expression back in the language's own syntax, with no more parentheses than its precedences need.
+
+Blanks stand where `declarative format` puts them.
+"""
 
 from __future__ import annotations
+
+import re
 
 from declarative.ir.expression import (
     Call,
@@ -22,6 +27,8 @@ from declarative.ir.shape import Size
 
 SUM, PRODUCT, UNARY, POWER, POSTFIX = range(1, 6)
 """Precedences, loosest first: ``+ -``, ``* / @``, unary minus, ``^``, transpose and subscripts."""
+
+_WORD = re.compile(r"[A-Za-z_]\w*|(?P<number>[0-9][0-9.]*(e[-+]?[0-9]+)?)", re.ASCII)
 
 PRODUCTS = {"mul": "*", "div": "/", "matmul": "@"}
 
@@ -62,7 +69,7 @@ def _show(expression: Expression) -> tuple[str, int]:
             negative = not isinstance(value, tuple) and value < 0
             return show_number(value), UNARY if negative else POSTFIX
         case SizeValue(size):
-            return str(size), _size_precedence(size)
+            return re.sub(r"(?<=.)([-+*])", r" \1 ", str(size)), _size_precedence(size)
         case Symbol() | Let():
             return expression.name, POSTFIX
         case Index(base, subscripts):
@@ -88,6 +95,8 @@ def _show_call(call: Call) -> tuple[str, int]:
         if isinstance(right, Call) and right.atom.name == "neg":
             return f"{_within(left, SUM)} - {_within(right.args[0], PRODUCT)}", SUM
         return f"{_within(left, SUM)} + {_within(right, PRODUCT)}", SUM
+    if name == "div" and _is_fraction(*args):
+        return f"{show(args[0])}/{show(args[1])}", PRODUCT
     if name in PRODUCTS:
         return f"{_within(args[0], PRODUCT)} {PRODUCTS[name]} {_within(args[1], UNARY)}", PRODUCT
     if name == "neg":
@@ -97,6 +106,12 @@ def _show_call(call: Call) -> tuple[str, int]:
     if name == "transpose":
         return f"{_within(args[0], POSTFIX)}'", POSTFIX
     return f"{name}({', '.join(map(show, args))})", POSTFIX
+
+
+def _is_fraction(above: Expression, below: Expression) -> bool:
+    """Whether a quotient is of two words with a number among them, which is written tight."""
+    first, second = _WORD.fullmatch(show(above).lstrip("-")), _WORD.fullmatch(show(below))
+    return first is not None and second is not None and "number" in (first.lastgroup, second.lastgroup)
 
 
 def _size_precedence(size: Size) -> int:

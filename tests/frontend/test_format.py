@@ -84,7 +84,7 @@ param   x0 [ nx ]"where it starts"
 param Q[nx,nx]  psd   "cost"    # measured
 param limit "bound" nonneg
 var x[T + 1,nx]
-var u[T,nu] nonneg from x0
+var  u[T,nu] nonneg from x0
 extern   f( z[nx] )->y[nx]smooth
 let first=x[0]
 let remaining = sum( x[ 1 .. T ] )  # all others
@@ -221,6 +221,77 @@ def test_whatever_parses_is_formatted(text: str, data: st.DataObject) -> None:
         text = text[:start] + data.draw(st.sampled_from(pieces)) + text[start + data.draw(st.integers(0, 3)) :]
     if tree(text) is not None:
         check_format(text)
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda p: p.stem)
+def test_sample_programs_are_in_the_canonical_layout(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert format_text(text) == text
+
+
+DECLARATIONS = ['param x[n]{}"one"', 'param mean[n] nonneg{}"two"', "param longest[n] nonneg"]
+
+
+def declared(*gaps: int) -> str:
+    rows = [row.format(" " * gap) for row, gap in zip(DECLARATIONS, [*gaps, *[0] * (3 - len(gaps))], strict=True)]
+    return "layer l\n" + "\n".join(rows) + "\n\nminimize 0\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ((11, 1), (11, 1)),  # one column, close behind what is described
+        ((14, 4), (14, 4)),  # one column, behind the longest declaration
+        ((17, 7), (17, 7)),
+        ((18, 8), (11, 1)),  # far from everything
+        ((1, 1), (11, 1)),  # no column
+        ((10, 0), (11, 1)),  # no room
+        ((13, 4), (11, 1)),  # almost a column
+    ],
+)
+def test_a_column_of_descriptions_is_the_authors_if_it_is_one(
+    written: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert check_format(declared(*written)) == declared(*expected)
+
+
+def test_the_gap_of_descriptions_stays_where_declarations_change() -> None:
+    text = check_format('layer l\nparam x[n,n]    "one"\nparam mean[n]\n')
+    assert text.splitlines()[1] == 'param x[n, n]    "one"'
+
+
+CLAUSES = """\
+layer l
+minimize 0
+subject to
+  a: x[t] <= 1{}for t in 0..T
+  b: x[t] <= longer{}for t in 0..T
+  c: x[t] <= the_longest{}for t in 0..T
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ((7, 2, 2), (7, 2, 2)),  # the first two line up, the third stands out
+        ((12, 7, 2), (12, 7, 2)),
+        ((2, 2, 2), (12, 7, 2)),  # none line up
+        ((8, 3, 2), (12, 7, 2)),  # two line up, a blank too far
+        ((6, 1, 2), (12, 7, 2)),  # two line up, a blank too near
+    ],
+)
+def test_neighbours_that_line_up_do_not_wait_for_a_longer_line(
+    written: tuple[int, int, int], expected: tuple[int, int, int]
+) -> None:
+    text = CLAUSES.replace("minimize 0", "\nminimize 0")
+    assert check_format(text.format(*(" " * n for n in written))) == text.format(*(" " * n for n in expected))
+
+
+def test_variables_with_one_blank_stay_if_they_agree() -> None:
+    for several in ("var x\nvar yy", "var   x\nvar   yy"):
+        assert several in check_format(f"layer l\nparam a\n{several}\n\nminimize x\n")
+    assert "var   x\nvar   yy" in check_format("layer l\nparam a\nvar x\nvar   yy\n\nminimize x\n")
+    assert "var   x\n" in check_format("layer l\nparam a\nvar x\n\nminimize x\n")
 
 
 def test_windows_line_ends() -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from declarative.frontend import parse_program
-from declarative.ir.expression import Expression, Let
+from declarative.frontend.format import format_text
+from declarative.frontend.line_breaks import WIDTH
+from declarative.ir.expression import At, Expression, Index, Let, SizeValue
+from declarative.ir.program import Program
+from declarative.ir.shape import Size
 from declarative.ir.show import show
+from declarative.ir.traverse import walk
 
 
 def expression(text: str) -> Expression:
@@ -45,7 +53,12 @@ def expression(text: str) -> Expression:
         "2 * n * x",
         "1e-06 * x",
         "0.5 * x / s",
-        "x / (s / 2)",
+        "x / (s/2)",
+        "1/2 * x - x/2 + -x/2 + 2.5/s * x",
+        "s / -2 * x",
+        "x / s / 2",
+        "x^2 / 2 + 2 / s^2 * x",
+        "x / n + x/3",
         "concat(x, [1, 2.5, -3])",
         "f(x + y)",
         "norm2(x) + log_sum_exp(y)",
@@ -53,3 +66,29 @@ def expression(text: str) -> Expression:
 )
 def test_round_trip_with_minimal_parentheses(text: str) -> None:
     assert show(expression(text)) == text
+
+
+def expressions(program: Program) -> Iterator[Expression]:
+    """Every expression of a program with all its parts."""
+    whole = [let.body for let in program.lets]
+    whole += [term for constraint in program.constraints for term in constraint.terms]
+    whole += [program.objective.expression] if program.objective.expression is not None else []
+    for expression in whole:
+        yield from walk(expression)
+
+
+@pytest.mark.parametrize("folder", ["good", "convex"])
+def test_blanks_stand_where_the_formatter_puts_them(folder: str) -> None:
+    texts = set()
+    for path in sorted((Path(__file__).parents[1] / "programs" / folder).glob("*.opt")):
+        texts |= {show(part) for part in expressions(parse_program(path.read_text(encoding="utf-8")))}
+    texts = {text for text in texts if len(text) < WIDTH - len("minimize ")}
+    assert len(texts) > 50
+    for text in texts:
+        assert format_text(f"layer l\nminimize {text}\n") == f"layer l\n\nminimize {text}\n"
+
+
+def test_a_size_in_an_expression_has_blanks() -> None:
+    size = Size(-1, (("T", 2), ("n", -1)))
+    assert show(SizeValue(size)) == "2 * T - n - 1"
+    assert show(Index(expression("x"), (At(size),))) == "x[2*T-n-1]"
