@@ -8,8 +8,8 @@ from lsprotocol import types
 
 from declarative.diagnostics.diagnostic import Diagnostic
 from declarative.lsp.completion import Completion
-from declarative.lsp.fixes import Fix
 from declarative.lsp.positions import Positions
+from declarative.lsp.proposals import Fix
 from declarative.lsp.signature import Signature
 from declarative.lsp.symbols import Symbol
 
