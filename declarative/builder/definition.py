@@ -10,6 +10,7 @@ from typing import Any, final
 from declarative.builder.place import failure, here
 from declarative.builder.scope import Scope, check_name, join
 from declarative.builder.term import Condition, as_term
+from declarative.builder.wording import in_python
 from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError, Label
 from declarative.diagnostics.span import Span
 from declarative.ir.expression import Expression, Extern, Let, Parameter, Symbol, Variable
@@ -125,7 +126,7 @@ class LayerDefinition:
         if errors:
             raise DiagnosticError(errors)
         program = self._assembled(self.objective, sizes or {})
-        errors = [found for found in verify(program) if found.severity == "error"]
+        errors = [in_python(found) for found in verify(program) if found.severity == "error"]
         if errors:
             raise DiagnosticError(errors)
         return program

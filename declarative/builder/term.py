@@ -13,6 +13,7 @@ from declarative.builder.place import failure, here
 from declarative.builder.scope import Scope, join
 from declarative.builder.sizes import Dim
 from declarative.builder.subscripts import subscript
+from declarative.builder.wording import help_in_python
 from declarative.diagnostics.diagnostic import Label
 from declarative.diagnostics.span import Span
 from declarative.ir.atom import AtomError
@@ -191,7 +192,7 @@ def apply(name: str, *values: Any) -> Term:
             at=_place(culprits, error, at),
             label=error.label,
             secondary=_declared([term.expression for term in culprits], scope),
-            help=_in_python(error.help),
+            help=help_in_python(error.help),
         ) from None
 
 
@@ -202,11 +203,6 @@ def _place(culprits: list[Term], error: AtomError, whole: Span | None) -> Span |
         return whole
     inside = inner.source == whole.source and whole.start <= inner.start and inner.end <= whole.end
     return inner if inside else whole
-
-
-def _in_python(help: str | None) -> str | None:
-    """A help text in the operators of Python."""
-    return help.replace("'", ".T").replace("^", "**") if help else help
 
 
 def _declared(expressions: list[Expression], scope: Scope) -> tuple[Label, ...]:

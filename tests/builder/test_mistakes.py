@@ -28,7 +28,7 @@ MISTAKES = {
     "transpose": (lambda: x + A @ b, "E203", "A @ b", "transpose the matrix: A.T @ b"),
     "outer": (lambda: x @ c.T, "E203", "x @ c.T", "for the matrix of all products: dl.outer(x, c)"),
     "shapes": (lambda: 2 * (x + b), "E203", "x + b", None),
-    "count": (lambda: dl.norm1(x, c), "E203", "dl.norm1(x, c)", "write norm1(x)"),
+    "count": (lambda: dl.norm1(x, c), "E203", "dl.norm1(x, c)", "write dl.norm1(x)"),
     "argument": (lambda: dl.trace(X[0] + 1), "E203", "X[0] + 1", None),
     "chain": (lambda: 0 <= x <= 1, "E110", "0 <= x <= 1", "dl.between(low, x, high)"),
     "strict": (lambda: x < 1, "E105", "x < 1", "write `<=`"),
@@ -65,6 +65,44 @@ def test_mistake_is_told_at_the_expression(mistake: str) -> None:
     assert found.primary.span.source.name.endswith("test_mistakes.py")
     if help is not None:
         assert found.help == help
+
+
+def problem(objective: object, *constraints: object) -> Callable[[], object]:
+    return lambda: dl.layer("f").minimize(objective).subject_to(*constraints).program
+
+
+Y, Q, w = dl.var("Y", n, n), dl.param("Q", n, n), dl.param("w")
+u = dl.var("u", "k")
+HELPS = {
+    "matrix": (lambda: dl.max(x, 0), "entry by entry: dl.maximum(x, 0), or dl.pos(x)"),
+    "root": (problem(dl.sqrt(dl.sum_squares(x))), "dl.norm2(x)"),
+    "entropy": (problem(dl.sum(x * dl.log(x))), "-dl.entr(x)"),
+    "sign": (problem(w * dl.norm1(x)), 'declare the sign, if it has one: dl.param("w", nonneg=True)'),
+    "promise": (problem(dl.quad_form(x, Q)), 'declare it, if it is: dl.param("Q", "n", "n", psd=True)'),
+    "base": (problem(dl.sum(x**3)), 'dl.var("x", "n", nonneg=True)'),
+    "product": (problem(x[0] * x[1]), "write `.minimize_locally(...)` if this is meant"),
+    "scalar": (problem(x + dl.norm1(x)), "sum it up: dl.sum(x)"),
+    "cone": (problem(dl.sum_squares(Y), dl.in_psd(Y)), 'dl.var("Y", "n", "n", symmetric=True)'),
+    "start": (
+        lambda: dl.layer("f").minimize_locally(dl.sum_squares(x - c)).program,
+        'dl.var("x", "n", start=0), or from a parameter',
+    ),
+    "kink": (
+        lambda: dl.layer("f").minimize_locally(dl.sum(dl.abs(z - c))).program,
+        "a smooth function close to it: dl.sqrt((z - c)**2 + 1e-6)",
+    ),
+    "size": (problem(dl.sum_squares(u)), 'give it a default, dl.dim("k", 10), or fix it: dl.compile(..., k=10)'),
+    "gram": (problem(x @ (Q / 2) @ x), "write it as a Gram matrix: F.T @ F"),
+}
+z = dl.var("z", n, start=c)
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_a_help_is_python(name: str) -> None:
+    build, help = HELPS[name]
+    with pytest.raises(DiagnosticError) as caught:
+        build()
+    assert help in [found.help for found in caught.value.diagnostics]
 
 
 def test_a_misfit_points_at_the_declarations() -> None:
