@@ -14,27 +14,35 @@ from declarative.diagnostics.render import render
 from declarative.diagnostics.span import Source
 from declarative.highlight import OptLexer
 
+# A colour of the theme is mixed with that of the text: themes choose theirs for large areas and for their own
+# background, and on a dark one some of them would be hard to read.
 STYLE = """
 .declarative { line-height: 1.4; max-width: 60em }
 .declarative pre { margin: .4em 0; padding: .5em .8em; overflow-x: auto; line-height: 1.45;
-  border-left: 3px solid var(--jp-border-color2, #bbb); background: var(--jp-layout-color2, #8881) }
+  font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px);
+  border-left: 3px solid var(--jp-border-color2, #8888);
+  color: var(--declarative-text); background: var(--jp-cell-editor-background, #8881) }
+.declarative { --declarative-text: var(--jp-content-font-color0, currentColor) }
 .declarative .kd, .declarative .k { color: var(--jp-mirror-editor-keyword-color, #007b00); font-weight: 600 }
-.declarative .kt { color: var(--jp-mirror-editor-attribute-color, #a35200) }
-.declarative .nf { color: var(--jp-mirror-editor-builtin-color, #008080) }
-.declarative .nl, .declarative .nc { color: var(--jp-mirror-editor-def-color, #00f) }
-.declarative .m { color: var(--jp-mirror-editor-number-color, #080) }
-.declarative .sd { color: var(--jp-mirror-editor-string-color, #ba2121) }
-.declarative .c1 { color: var(--jp-mirror-editor-comment-color, #408080); font-style: italic }
-.declarative .o { color: var(--jp-mirror-editor-operator-color, #7800c2) }
+.declarative .kt { --colour: var(--jp-mirror-editor-attribute-color, #a35200) }
+.declarative .nf { --colour: var(--jp-mirror-editor-builtin-color, #008080) }
+.declarative .nl, .declarative .nc { --colour: var(--jp-mirror-editor-def-color, #00f) }
+.declarative .m { --colour: var(--jp-mirror-editor-number-color, #080) }
+.declarative .sd { --colour: var(--jp-mirror-editor-string-color, #ba2121) }
+.declarative .c1 { --colour: var(--jp-mirror-editor-comment-color, #408080); font-style: italic }
+.declarative .kt, .declarative .nf, .declarative .nl, .declarative .nc, .declarative .m, .declarative .sd,
+.declarative .c1 { color: color-mix(in srgb, var(--colour) 65%, var(--declarative-text)) }
 .declarative .line { display: inline-block; width: 2.2em; opacity: .45; user-select: none }
 .declarative .wrong { background: #e0202030; text-decoration: underline wavy #e02020 }
 .declarative .doubtful { background: #d0900030; text-decoration: underline wavy #d09000 }
 .declarative .related { text-decoration: underline dotted currentColor }
-.declarative .error { color: var(--jp-error-color0, #c62828); font-weight: 600 }
-.declarative .warning { color: var(--jp-warn-color0, #a66f00); font-weight: 600 }
+.declarative .error { --colour: var(--jp-error-color1, #c62828); font-weight: 600 }
+.declarative .warning { --colour: var(--jp-warn-color1, #a66f00); font-weight: 600 }
+.declarative .error, .declarative .warning { color: color-mix(in srgb, var(--colour) 75%, var(--declarative-text)) }
 .declarative .finding { margin: .5em 0 0 } .declarative .more { margin-left: 1.2em; opacity: .85 }
 .declarative table { margin: .4em 0; border-collapse: collapse }
-.declarative td, .declarative th { text-align: left; padding: .15em 1.2em .15em 0; vertical-align: top }
+.declarative table td, .declarative table th { text-align: left !important;
+  padding: .15em 1.2em .15em 0; vertical-align: top }
 """
 
 MARKS = {"error": "wrong", "warning": "doubtful"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 
 import nbformat
@@ -217,3 +218,14 @@ def test_a_wrong_line_is_answered(outputs: dict[str, list[NotebookNode]], name: 
 def test_unloading_takes_the_views_back(outputs: dict[str, list[NotebookNode]]) -> None:
     (result,) = [o for o in outputs["unload"] if o.output_type == "execute_result"]
     assert set(result.data) == {"text/plain"}
+
+
+def test_columns_of_a_program_and_of_its_table_line_up_in_every_theme() -> None:
+    """Notebooks set the text of outputs in proportional letters, and the cells of tables to the right."""
+    from declarative.notebook.page import STYLE
+
+    rules = {selector.strip(): body for selector, body in re.findall(r"([^{}]+)\{([^{}]*)\}", STYLE)}
+    assert "monospace" in rules[".declarative pre"]
+    assert "text-align: left !important" in rules[".declarative table td, .declarative table th"]
+    coloured = [body for selector, body in rules.items() if "color: var(--jp-mirror" in body and ".k" not in selector]
+    assert coloured == [], "a colour of the theme alone may be hard to read on the theme's background"
