@@ -87,11 +87,16 @@ def _relation(node: syntax.ConstraintStatement, scope: Scope) -> Relation | None
     return "<=" if text == "<=" else ">=" if text == ">=" else "=="
 
 
+SIGNS = {"nonneg": ">=", "nonpos": "<="}
+
+
 def _cone(node: syntax.ConstraintStatement, cone: syntax.Identifier, scope: Scope) -> Relation | None:
     if cone.text == "psd":
         return "psd"
     if cone.text == "nsd":
         help = f"-({node.terms[0].span.text}) in psd"
+    elif cone.text in SIGNS:
+        help = f"{node.terms[0].span.text} {SIGNS[cone.text]} 0"
     else:
         close = scope.close(cone.text, ["psd"])
         help = "did you mean `psd`?" if close else "a cone of second order is written norm2(x) <= t, a sign x >= 0"

@@ -107,7 +107,10 @@ CHARACTERS: dict[str, tuple[str, str | None]] = {
     "%": ("a comment begins with `#`", "# ..."),
     "!": ("there is no `!`", "an equation is `==`; unequal cannot be a constraint"),
     "&": ("constraints are not joined with `&`", "write each on a line of its own"),
-    "|": ("constraints are not joined with `|`", "abs(x) is the absolute value; norm2(x) the norm"),
+    "|": (
+        "there is no `|`",
+        "abs(x) is the absolute value, norm2(x) the norm; constraints stand on lines of their own",
+    ),
     "~": ("there is no `~`", None),
     "$": ("there is no `$`", "remove it"),
     "?": ("there is no `?`", None),

@@ -17,6 +17,7 @@ from declarative.diagnostics.span import Source, Span
 from declarative.frontend import examples
 from declarative.frontend.foreign import CHARACTERS, STATEMENTS
 from declarative.frontend.habits import HABITS
+from declarative.frontend.idioms import IDIOMS, function_of_module
 from declarative.frontend.lines import (
     CLOSING,
     OPENING,
@@ -51,7 +52,14 @@ def explain(lark: Lark, source: Source, text: str, error: UnexpectedInput) -> Di
     block = next(((a, b) for a, b in statement_blocks(text) if position < b), (0, len(text)))
     taken = error.state.parse_conf.parse_table.states[error.state.position]
     stop = Stop(source, text, token, block, frozenset(taken))
-    rules: tuple[Callable[[Stop], Diagnostic | None], ...] = (_foreign, _brackets, _dangling, *HABITS, _keyword)
+    rules: tuple[Callable[[Stop], Diagnostic | None], ...] = (
+        _foreign,
+        _brackets,
+        _dangling,
+        *HABITS,
+        *IDIOMS,
+        _keyword,
+    )
     for rule in rules:
         found = rule(stop)
         if found is not None:
@@ -95,7 +103,7 @@ def _dot(stop: Stop) -> Diagnostic:
         return Diagnostic("E104", "a number has a digit before its point", Label(stop.span), help="0.5")
     if stop.before[-1:].isdigit():
         return Diagnostic("E104", "a number has a digit after its point", Label(stop.span), help="1.0, or 1")
-    return Diagnostic(
+    return function_of_module(stop) or Diagnostic(
         "E104", "there are no attributes or methods", Label(stop.span, "no dot here"),
         help="functions are called with their argument: sum(x); a transpose is written A'",
     )  # fmt: skip

@@ -101,4 +101,4 @@ def options(file: syntax.File, scope: Scope) -> tuple[tuple[str, float | str | b
 
 def option_places(file: syntax.File) -> tuple[tuple[str, Span], ...]:
     """Where each option is set."""
-    return tuple((s.name.text, s.span) for s in file.statements if isinstance(s, syntax.OptionStatement))
+    return tuple((s.name.text, s.name.span) for s in file.statements if isinstance(s, syntax.OptionStatement))

@@ -15,7 +15,7 @@ def index(base: Expression | None, node: syntax.Subscripted, scope: Scope, indic
     """``base[i, a..b]``; None where the base or a subscript is wrong, which has been reported."""
     shape = base.shape if base is not None else ()
     subscripts = [
-        _subscript(s, scope, indices, str(extent - 1) if extent is not None else "b")
+        _subscript(s, scope, indices, extent)
         for s, extent in zip_longest(node.subscripts, shape[: len(node.subscripts)])
     ]
     if base is None or any(s is None for s in subscripts):
@@ -38,17 +38,18 @@ def index(base: Expression | None, node: syntax.Subscripted, scope: Scope, indic
 
 
 def _subscript(
-    node: syntax.Expression | syntax.Interval | syntax.Slice, scope: Scope, indices: Indices, last_index: str
+    node: syntax.Expression | syntax.Interval | syntax.Slice, scope: Scope, indices: Indices, extent: Size | None
 ) -> Subscript | None:
+    """A subscript of a dimension whose size is known, or None."""
     if isinstance(node, syntax.Slice):
         first = node.first.span.text if node.first else "0"
-        end = sizes.size(node.last, scope, indices) if node.last else Size.of("n")
+        end = sizes.size(node.last, scope, indices) if node.last else extent
         last = str(end - 1) if end is not None else "n-1"
         whole = node.first is None and node.last is None
         scope.report(
             "E106", "there is no `:` slice", node.span,
             notes=["`a..b` includes both ends; subscripts left out at the end are taken whole"],
-            help=f"{first}..{last}" + (" with n the size" if node.last is None else ""),
+            help=f"{first}..{last}",
             label="the whole dimension" if whole else "",
         )  # fmt: skip
         return None
@@ -57,7 +58,7 @@ def _subscript(
         if start is None or end is None:
             return None
         return Range(start, end)
-    value = sizes.size(node, scope, indices, last_index)
+    value = sizes.size(node, scope, indices, str(extent - 1) if extent is not None else "b")
     return None if value is None else At(value)
 
 

@@ -7,7 +7,7 @@ or whose arguments are in order while it is not itself what its place needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from declarative.ir.curvature import Curvature, Monotonicity, Sign, admissible
@@ -56,6 +56,20 @@ def culprit(expression: Expression, wanted: Curvature) -> Finding | None:
         case Call():
             return _call(expression, wanted)
     return Finding(expression, f"{quote(expression)} is {word(expression)}", f"this is {word(expression)}")
+
+
+def culprits(expression: Expression, wanted: Curvature) -> Iterator[Finding]:
+    """What `culprit` finds in each term of a sum."""
+    match expression:
+        case Call(atom=atom, args=args) if atom.name in ("add", "neg"):
+            for arg in args:
+                yield from culprits(arg, -wanted if atom.name == "neg" else wanted)
+        case Let(body=body):
+            yield from culprits(body, wanted)
+        case _:
+            found = culprit(expression, wanted)
+            if found is not None:
+                yield found
 
 
 def fits(expression: Expression, wanted: Curvature) -> bool:

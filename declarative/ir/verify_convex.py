@@ -10,11 +10,19 @@ from collections.abc import Iterator
 
 from declarative.diagnostics.diagnostic import Diagnostic
 from declarative.diagnostics.span import Span
-from declarative.ir.convexity import Finding, culprit, word
+from declarative.ir.convexity import Finding, culprits, word
 from declarative.ir.curvature import Curvature
 from declarative.ir.expression import Call, Expression
 from declarative.ir.findings import finding, span_within
 from declarative.ir.program import Constraint, Program
+
+NOT_CONVEX = {
+    "==": "an equation of a curved expression has a feasible set that is not convex",
+    "<=": "a convex expression can be bounded above and a concave one below; else the feasible set is not convex",
+    "psd": "of a curved matrix the feasible set is not convex",
+}
+NOT_CONVEX[">="] = NOT_CONVEX["<="]
+"""Why a relation needs the curvature that it needs."""
 
 
 def is_convex_problem(program: Program) -> bool:
@@ -28,8 +36,7 @@ def objective(program: Program) -> Iterator[Diagnostic]:
     if not is_convex_problem(program) or body is None or body.shape:
         return
     wanted = Curvature.CONCAVE if sense == "maximize" else Curvature.CONVEX
-    found = culprit(body, wanted)
-    if found is not None:
+    for found in culprits(body, wanted):
         need = f"`{sense}` needs a {wanted.value} objective"
         opposite = "minimize" if sense == "maximize" else "maximize"
         notes = found.notes
@@ -44,16 +51,14 @@ def constraints(program: Program) -> Iterator[Diagnostic]:
         return
     for constraint in program.constraints:
         for term, wanted, side in _sides(constraint):
-            found = culprit(term, wanted)
-            if found is None:
-                continue
             relation = "in psd" if constraint.relation == "psd" else constraint.relation
             article = "an" if wanted is Curvature.AFFINE else "a"
             need = f"`{relation}` needs {article} {wanted.value} {side}"
-            notes = found.notes
-            if constraint.relation == "==" and found.expression is term:
-                notes = (*notes, "an equation of a curved expression has a feasible set that is not convex")
-            yield from _diagnostic("E302", need, wanted, found, notes, constraint.at)
+            for found in culprits(term, wanted):
+                notes = found.notes
+                if found.expression is term and term.curvature is not Curvature.UNKNOWN:
+                    notes = (*notes, NOT_CONVEX[constraint.relation])
+                yield from _diagnostic("E302", need, wanted, found, notes, constraint.at)
 
 
 def _sides(constraint: Constraint) -> Iterator[tuple[Expression, Curvature, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -11,6 +12,7 @@ from declarative.ir.expression import Call, Expression, ExternCall
 from declarative.ir.findings import finding
 from declarative.ir.program import Constraint, Program
 from declarative.ir.shape import Shape, Size, show
+from declarative.ir.show import show as show_expression
 from declarative.ir.traverse import walk
 from declarative.ir.verify_convex import is_convex_problem
 
@@ -43,7 +45,7 @@ def smoothness(program: Program) -> Iterator[Diagnostic]:
                 continue
             if isinstance(node, Call) and not node.atom.smooth:
                 name = node.atom.name
-                stand_in = SMOOTH.get(name)
+                stand_in = _stand_in(node)
                 yield finding(
                     "E401", f"`{mode}` needs smooth functions, but `{name}` has kinks", node.span,
                     "not differentiable everywhere", notes=["the implicit function theorem needs two derivatives"],
@@ -57,6 +59,20 @@ def smoothness(program: Program) -> Iterator[Diagnostic]:
                     notes=["`smooth` promises two derivatives: tanh or softplus inside the module, and no relu"],
                     help="add `smooth` to its declaration, if it is",
                 )  # fmt: skip
+
+
+def _stand_in(call: Call) -> str | None:
+    """The smooth stand-in of a call, of the call's own arguments."""
+    names = ("X",) if call.args[0].rank == 2 and call.atom.name == "norm_fro" else ("x", "y")
+    written = {name: show_expression(arg) for name, arg in zip(names, call.args, strict=False)}
+
+    def argument(match: re.Match[str]) -> str:
+        text = written.get(match[0], match[0])
+        alone = match.string[match.start() - 1] == "(" and match.string[match.end()] in "),"
+        return text if alone or re.fullmatch(r"\w+(\[[^\]]*\])?|\w+\([^()]*\)", text) else f"({text})"
+
+    template = SMOOTH.get(call.atom.name)
+    return None if template is None else re.sub(r"\b[xyX]\b", argument, f" {template} ").strip()
 
 
 def starts(program: Program) -> Iterator[Diagnostic]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from declarative.diagnostics.diagnostic import Diagnostic
 from declarative.ir.convexity import operator, quote, show_declaration
 from declarative.ir.expression import Call, Expression, ExternCall, Let, Symbol, Variable
-from declarative.ir.findings import finding
+from declarative.ir.findings import finding, span_within
 from declarative.ir.program import Constraint, Dual, OptimalValue, Program
 from declarative.ir.shape import Shape, show
 from declarative.ir.show import show as text_of
@@ -72,16 +72,33 @@ def objective(program: Program) -> Iterator[Diagnostic]:
     if body is None:
         return
     if body.shape:
-        text = quote(body)
+        term = _first_with_shape(body)
+        text = quote(term)
+        what = "it" if term is body else f"the term {text}"
         yield finding(
-            "E304", f"the objective must be a scalar, but it is {show(body.shape)}", body.span,
-            f"this is {show(body.shape)}", help=f"sum it up: sum({text[1:-1]})" if text.startswith("`") else "sum(...)",
+            "E304", f"the objective must be a scalar, but {what} is {show(term.shape)}", span_within(term, body.span),
+            f"this is {show(term.shape)}", help=f"sum it up: sum({text[1:-1]})" if text.startswith("`") else "sum(...)",
         )  # fmt: skip
     elif body.is_constant:
         yield finding(
             "E304", "the objective contains no variable", body.span, "the same whatever the solution",
             notes=["every feasible point would be a solution, and none has a derivative"],
         )  # fmt: skip
+
+
+def _first_with_shape(body: Expression) -> Expression:
+    """The first term of a sum that is no scalar, the body itself where all terms have shapes."""
+    terms = list(_terms(body))
+    with_shape = [term for term in terms if term.shape]
+    return with_shape[0] if len(with_shape) < len(terms) else body
+
+
+def _terms(body: Expression) -> Iterator[Expression]:
+    if isinstance(body, Call) and body.atom.name in ("add", "neg"):
+        for arg in body.args:
+            yield from _terms(arg)
+    else:
+        yield body
 
 
 def constraints_without_variables(program: Program) -> Iterator[Diagnostic]:
