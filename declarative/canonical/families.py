@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from declarative.atoms import ATOMS
 from declarative.canonical.algebra import call, is_call, strip
 from declarative.ir.atom import AtomError
 from declarative.ir.expression import At, Call, Expression, Index, IndexRange, Sum
@@ -23,17 +24,34 @@ from declarative.ir.traverse import free_sizes
 
 def summed_whole(e: Sum) -> Expression | None:
     """``sum(body for i ...)`` as ``sum(tensor)``; None where the body is of no such kind."""
-    tensor = as_tensor(e.body, e.ranges)
-    return None if tensor is None else call("sum", tensor)
+    tensor = _as_tensor(e.body, e.ranges)
+    return None if tensor is None else Call(ATOMS["sum"], (tensor,), e.at)
 
 
-def as_tensor(body: Expression, ranges: Sequence[IndexRange]) -> Expression | None:
+def whole_rows(
+    parts: list[Expression], ranges: tuple[IndexRange, ...]
+) -> tuple[list[Expression], tuple[IndexRange, ...]]:
+    """The sides of a family of scalar relations as those of one relation of tensors, whose dual has the same shape.
+
+    Sides and ranges as they are where they are of no such kind.
+    """
+    if not _is_simple(ranges) or any(p.rank for p in parts):
+        return parts, ranges
+    lifted = [tensor for p in parts if (tensor := _lifted(p, ranges)) is not None]
+    whole = len(lifted) == len(parts) and any(p.rank for p in lifted)
+    return (lifted, ()) if whole else (parts, ranges)
+
+
+def _as_tensor(body: Expression, ranges: Sequence[IndexRange]) -> Expression | None:
     """The tensor, with a dimension per index, of the values of a scalar; None where there is no such expression."""
-    names = {r.name for r in ranges}
-    if body.rank or not ranges or any((r.first.names | r.last.names) & names for r in ranges):
-        return None
-    tensor = _lifted(body, ranges)
+    tensor = _lifted(body, ranges) if _is_simple(ranges) and not body.rank else None
     return tensor if tensor is not None and tensor.shape == _lengths(ranges) else None
+
+
+def _is_simple(ranges: Sequence[IndexRange]) -> bool:
+    """Whether no range depends on the index of another."""
+    names = {r.name for r in ranges}
+    return bool(ranges) and not any((r.first.names | r.last.names) & names for r in ranges)
 
 
 def _lifted(e: Expression, ranges: Sequence[IndexRange]) -> Expression | None:

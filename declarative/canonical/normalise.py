@@ -10,11 +10,11 @@ relations is two constraints that know which side of it they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from declarative.canonical.algebra import ONE, ZERO, call, difference, minus, number, over, terms, times
-from declarative.canonical.families import as_tensor, summed_whole
+from declarative.canonical.families import summed_whole, whole_rows
 from declarative.diagnostics.span import Span
 from declarative.ir.expression import Call, Constant, Expression, IndexRange, Sum, Variable
 from declarative.ir.matrices import Full, Identity
@@ -96,7 +96,7 @@ def normalise(program: Program) -> NormalForm:
         found = tuple(split(Constant(sense), _plain(program.objective.expression), ()))
     constraints: list[NormalConstraint] = []
     for position, constraint in enumerate(program.constraints):
-        constraints += [_of_whole(c) for c in _against_zero(program.constraint_name(position), constraint)]
+        constraints += _against_zero(program.constraint_name(position), constraint)
     for variable in program.variables:
         constraints += [
             c for c in _of_attributes(variable) if not any(_says_the_same(c, other) for other in constraints)
@@ -240,6 +240,7 @@ def _against_zero(name: str, constraint: Constraint) -> list[NormalConstraint]:
     ranges, at = constraint.indices, constraint.at
     if constraint.relation == "psd":
         return [NormalConstraint(name, "psd", parts[0], ranges, "only", at)]
+    parts, ranges = whole_rows(parts, ranges)
     relation: Literal["==", "<="] = "==" if constraint.relation == "==" else "<="
     if constraint.relation == ">=":
         parts = parts[::-1]
@@ -250,12 +251,6 @@ def _against_zero(name: str, constraint: Constraint) -> list[NormalConstraint]:
         NormalConstraint(name, relation, _minus(low, middle), ranges, "lower", at),
         NormalConstraint(name, relation, _minus(middle, high), ranges, "upper", at),
     ]
-
-
-def _of_whole(constraint: NormalConstraint) -> NormalConstraint:
-    """A family of scalar rows as one row of vectors, where it runs over whole tensors; its dual has the same shape."""
-    tensor = None if constraint.relation == "psd" else as_tensor(constraint.expression, constraint.ranges)
-    return constraint if tensor is None else replace(constraint, expression=tensor, ranges=())
 
 
 def _minus(left: Expression, right: Expression) -> Expression:

@@ -228,7 +228,7 @@ def holds_for_spellings(meaning: str, examples: int) -> None:
 
 @pytest.mark.parametrize("meaning", MEANINGS)
 def test_one_meaning_is_one_structure(meaning: str) -> None:
-    holds_for_spellings(meaning, 12)
+    holds_for_spellings(meaning, 8)
 
 
 @pytest.mark.slow
