@@ -54,9 +54,6 @@ ADJOINTS: dict[str, Callable[[], Adjoint]] = {
 }
 """What ``layer.adjoint = "name"`` may be for local problems and roots, beside ``"neumann:k"``."""
 
-MANY = 10_000
-"""Variables beyond which a local problem without constraints is solved by gradients alone."""
-
 WIDE = 64
 """Equations beyond which a fixed point is solved by acceleration first."""
 
@@ -96,8 +93,6 @@ def default_solver(problem: Problem, tolerance: float | None, max_iterations: in
     kind: type[Any] = DEFAULTS[type(problem)][0]
     if Direct.serves(problem):
         kind = Direct
-    elif isinstance(problem, LocalProblem) and not problem.constrained and problem.size > MANY:
-        kind = LBFGS
     elif isinstance(problem, RootProblem) and problem.fixed_point and problem.size > WIDE:
         kind = FixedPoint
     solver: Solver = kind(**_given(tolerance, max_iterations))
