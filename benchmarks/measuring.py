@@ -26,8 +26,8 @@ TURN = 0.004
 """Seconds of timed calls in a turn."""
 LONG = 0.02
 """Seconds of a call beyond which a turn is one call."""
-PATIENCE = 3
-"""Shares of time beyond which a candidate's first call remains its only one."""
+PATIENCE = 3.0
+"""Seconds of a candidate's first call, which also makes what is made once, beyond which it remains the only one."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _ready(case: Case, candidate: Candidate, effort: Effort) -> _Runner | Row:
         call = candidate.prepare(case if candidate.dtype is None else case.to(candidate.dtype))
         answer, seconds = _timed(call)
         answers = [answer]
-        if seconds <= PATIENCE * effort.seconds:  # a first call also makes what is made once
+        if seconds <= PATIENCE:
             again, seconds = _timed(call)
             answers.append(again)
         runner = _Runner(candidate, call, answers, seconds=seconds)
