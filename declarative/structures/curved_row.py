@@ -74,7 +74,8 @@ class CurvedRowMatch(Match):
         return f"{y} = maximiser of {scores} with {kind}, so that {self._row(show)}{self._within()}"
 
     def _row(self, show: Show) -> str:
-        total = f"the sum of {show(self.coupling.weights)} times {self.form.variable.name}"
+        weights = "" if self._weights == ONE else f"{show(self._weights)} times "
+        total = f"the sum of {weights}{self.form.variable.name}"
         if self.coupling.is_equality:
             return f"{total} is {show(self.coupling.most)}"
         least = "" if self.coupling.least is None else f" and at least {show(self.coupling.least)}"
