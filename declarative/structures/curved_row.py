@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import final
 
-from declarative.canonical.algebra import call, is_zero, minus, number, over, plus, strip, times
+from declarative.canonical.algebra import ONE, call, is_zero, minus, number, over, plus, strip, times
 from declarative.canonical.linear_map import Scale, affine_parts
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.normalise import Other
