@@ -15,26 +15,28 @@
 namespace DECLARATIVE_ISA {
 
 constexpr int ADJOINT_SWEEPS = 8;
-constexpr double TRUSTED = 1e-12;  // residual of a trusted solution, relative to it and to its right-hand side
 
-template <class V> class Adjoint {
+template <class V, class M> class Adjoint {
  public:
   typedef MaskOf<V> Mask;
-  Program<V> at;
+  typedef SumOf<V> Sum;
+  typedef PrecisionOf<V> Limits;
+  Program<V, M> at;
   V *x, *nu, *lambda, *z;           // the point
   V *ux, *unu, *ulambda, *uz;       // the solution
   V *upper, *lower;                 // one where the variable is held there
   Mask trusted;
 
-  Adjoint(const declarative::Quadratic& call, Arena<V>& arena)
+  Adjoint(const declarative::Quadratic& call, Arena& arena)
       : at(call, arena),
-        system(at, arena, arena.take(triangle<V>(at.N / Traits<V>::tile)), arena.take(at.N)) {
-    x = arena.take(at.N), nu = arena.take(at.Q), lambda = arena.take(at.m), z = arena.take(at.N);
-    ux = arena.take(at.N), unu = arena.take(at.Q), ulambda = arena.take(at.m), uz = arena.take(at.N);
-    upper = arena.take(at.N), lower = arena.take(at.N);
-    rx = arena.take(at.N), rnu = arena.take(at.Q), rrow = arena.take(at.m), rz = arena.take(at.N);
-    force = arena.take(at.N), lift = arena.take(at.N), gap_eq = arena.take(at.Q), gap_row = arena.take(at.m);
-    room = arena.take(at.m), rise = arena.take(at.Q);
+        system(at, arena, arena.take<V>(triangle<V>(at.N / Traits<V>::tile)), arena.take<V>(at.N)) {
+    x = arena.take<V>(at.N), nu = arena.take<V>(at.Q), lambda = arena.take<V>(at.m), z = arena.take<V>(at.N);
+    ux = arena.take<V>(at.N), unu = arena.take<V>(at.Q), ulambda = arena.take<V>(at.m), uz = arena.take<V>(at.N);
+    upper = arena.take<V>(at.N), lower = arena.take<V>(at.N);
+    rx = arena.take<V>(at.N), rnu = arena.take<V>(at.Q), rrow = arena.take<V>(at.m), rz = arena.take<V>(at.N);
+    force = arena.take<V>(at.N), lift = arena.take<V>(at.N), gap_eq = arena.take<V>(at.Q), gap_row = arena.take<V>(at.m);
+    force_sum = arena.take<Sum>(at.N), eq_sum = arena.take<Sum>(at.Q), row_sum = arena.take<Sum>(at.m);
+    room = arena.take<V>(at.m), rise = arena.take<V>(at.Q);
   }
 
   template <class S> void load(const declarative::AdjointCall& call, int64_t first) {
@@ -53,16 +55,19 @@ template <class V> class Adjoint {
   // `weak`: share of the scale of a multiplier and of its row up to which both count as zero.
   void run(double weak) {
     read_active_set(splat<V>(weak));
-    const Mask vertex = is_linear() & is_quiet();
-    scale_data();
+    const V curvature = V{} + at.largest_curvature();
+    const Mask vertex = (curvature == splat<V>(0)) & is_quiet();
+    scale_data(curvature);
     sweep();
     for (int64_t i = 0; i < at.N; i++) ux[i] = select(vertex, splat<V>(0), ux[i]);
   }
 
  private:
-  ActiveSystem<V> system;
+  ActiveSystem<V, M> system;
+  Sum *force_sum, *eq_sum, *row_sum;
   V *rx, *rnu, *rrow, *rz, *force, *lift, *gap_eq, *gap_row, *room, *rise;
   V row_scale;
+  V change;  // largest entry of the last correction of ux
 
   static V flag(Mask m) { return select(m, splat<V>(1), splat<V>(0)); }
   static Mask on(V flag) { return flag > splat<V>(0); }
@@ -81,16 +86,16 @@ template <class V> class Adjoint {
     clear(room, at.m), clear(gap_row, at.m);
     for (int64_t i = 0; i < at.n; i++) {
       constexpr int T = Traits<V>::tile;
-      const V* column = at.Gt + (i / T * at.m) * T + i % T;
+      const M* column = at.Gt + (i / T * at.m) * T + i % T;
       for (int64_t k = 0; k < at.m; k++)
         room[k] += column[k * T] * x[i], gap_row[k] += absolute(column[k * T]) * absolute(x[i]);
     }
     for (int64_t k = 0; k < at.m; k++) {
       const Mask active = on(at.live[k]) & is_active(lambda[k], at.d[k] - room[k], scale * weak,
                                                      weak * (absolute(at.d[k]) + gap_row[k]));
-      system.weight[k] = select(active, splat<V>(PENALTY), zero);
+      system.weight[k] = select(active, system.penalty(), zero);
     }
-    for (int64_t r = 0; r < at.Q; r++) system.weight_eq[r] = splat<V>(r < at.p ? PENALTY : 0.0);
+    for (int64_t r = 0; r < at.Q; r++) system.weight_eq[r] = r < at.p ? system.penalty() : zero;
     for (int64_t i = 0; i < at.N; i++) {
       Mask under = negate(everywhere<V>()), over = under;
       if (at.lower_at >= 0) {
@@ -109,12 +114,6 @@ template <class V> class Adjoint {
     }
   }
 
-  Mask is_linear() const {
-    Mask linear = everywhere<V>();
-    for (int64_t i = 0; i < at.N * at.N; i++) linear = linear & (at.P[i] == splat<V>(0));
-    return linear;
-  }
-
   Mask is_quiet() const {
     V size = splat<V>(0);
     for (int64_t r = 0; r < at.Q; r++) size += absolute(rnu[r]);
@@ -124,17 +123,15 @@ template <class V> class Adjoint {
   }
 
   // P by one number, A and G by another, to a size of about one; right-hand sides with them.
-  void scale_data() {
+  void scale_data(V curvature) {
     const V zero = splat<V>(0), one = splat<V>(1);
-    V curvature = zero, rows = zero;
-    for (int64_t i = 0; i < at.N * at.N; i++) curvature = magnitude(curvature, at.P[i]);
-    for (int64_t i = 0; i < at.Q * at.N; i++) rows = magnitude(rows, at.A[i]);
-    for (int64_t i = 0; i < at.N * at.m; i++) rows = magnitude(rows, at.Gt[i]);
-    at.cost = select(curvature > zero, one / power_of_two(curvature), one);
-    row_scale = select(rows > zero, one / power_of_two(rows), one);
-    for (int64_t i = 0; i < at.N * at.N; i++) at.P[i] *= at.cost;
-    for (int64_t i = 0; i < at.Q * at.N; i++) at.A[i] *= row_scale;
-    for (int64_t i = 0; i < at.N * at.m; i++) at.Gt[i] *= row_scale;
+    M rows = splat<M>(0);
+    for (int64_t e = 0; e < at.N * at.p; e++) rows = magnitude(rows, at.At[e]);
+    for (int64_t e = 0; e < at.N * at.m; e++) rows = magnitude(rows, at.Gt[e]);
+    const M factor = select(rows > splat<M>(0), splat<M>(1) / power_of_two(rows), splat<M>(1));
+    for (int64_t e = 0; e < at.N * at.p; e++) at.At[e] *= factor;
+    for (int64_t e = 0; e < at.N * at.m; e++) at.Gt[e] *= factor;
+    at.cost = select(curvature > zero, one / power_of_two(curvature), one), row_scale = V{} + factor;
     for (int64_t i = 0; i < at.N; i++) rx[i] *= at.cost;
     for (int64_t r = 0; r < at.Q; r++) rnu[r] *= row_scale;
     for (int64_t k = 0; k < at.m; k++) rrow[k] = select(on(system.weight[k]), rrow[k] * row_scale, zero);
@@ -150,69 +147,75 @@ template <class V> class Adjoint {
     }
     for (int64_t r = 0; r < at.Q; r++) unu[r] = zero, given = magnitude(given, rnu[r]);
     for (int64_t k = 0; k < at.m; k++) ulambda[k] = zero, given = magnitude(given, rrow[k]);
-    system.factor_active(splat<V>(PROXIMAL));
+    system.factor_active();
     V before = splat<V>(__builtin_inf()), size = before;
     Mask going = everywhere<V>();
+    change = zero;
     for (int count = 0;; count++) {
       const V now = defect();
-      going = going & (now < before * 0.5) & (now > zero);
+      going = going & (now < before * splat<V>(0.5)) & (now > zero);
       size = now;
       if (count == ADJOINT_SWEEPS || !any(going)) break;
       before = now;
       correct(going);
     }
-    V solution = given;
+    V solution = given, length = zero;
     for (int64_t i = 0; i < at.N; i++) {
-      solution = magnitude(solution, ux[i]);
+      solution = magnitude(solution, ux[i]), length = magnitude(length, ux[i]);
       uz[i] = select(on(upper[i]) | on(lower[i]), force[i] / at.cost, zero);
     }
     const V back = row_scale / at.cost;
     for (int64_t r = 0; r < at.Q; r++) solution = magnitude(solution, unu[r]), unu[r] *= back;
     for (int64_t k = 0; k < at.m; k++) solution = magnitude(solution, ulambda[k]), ulambda[k] *= back;
-    trusted = defect_is_small(size, solution);
+    trusted = defect_is_small(size, solution) & (change <= length * splat<V>(Limits::SETTLED));
   }
 
   Mask defect_is_small(V size, V solution) const {
-    return (size <= solution * (TRUSTED * (double)(at.n + at.p + at.m))) & finite(solution);
+    const double share = Limits::TRUSTED[0] + Limits::TRUSTED[1] * (double)(at.n + at.p + at.m);
+    return (size <= solution * splat<V>(share)) & finite(solution);
   }
 
   // force and gaps: right-hand side less the system's product; the largest entry of what the sweeps act on.
   V defect() {
-    times(force, at.P, ux, at.N, at.N);
-    add_transposed_times(force, at.A, unu, at.Q, at.N);
-    for (int64_t first = 0; first < at.N; first += Traits<V>::tile)
-      panel_times<+1>(force + first, at.Gt + first * at.m, ulambda, at.m);
-    clear(gap_row, at.m);
-    add_transposed_times(gap_row, at.Gt, ux, at.N, at.m);
-    times(gap_eq, at.A, ux, at.Q, at.N);
+    at.curvature_times(force_sum, ux);
+    for (int64_t r = 0; r < at.Q; r++) eq_sum[r] = Sum{};
+    for (int64_t k = 0; k < at.m; k++) row_sum[k] = Sum{};
+    add_both_times(force_sum, eq_sum, at.At, unu, ux, at.N, at.p);
+    add_both_times(force_sum, row_sum, at.Gt, ulambda, ux, at.N, at.m);
     V size = splat<V>(0), poison = size;
     for (int64_t i = 0; i < at.N; i++) {
-      force[i] = rx[i] - force[i];
+      force[i] = rounded<V>(widen<Sum>(rx[i]) - force_sum[i]);
       size = magnitude(size, force[i] * system.free[i]), poison += force[i] - force[i];
     }
-    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] = rnu[r] - gap_eq[r], size = magnitude(size, gap_eq[r]);
+    for (int64_t r = 0; r < at.Q; r++)
+      gap_eq[r] = rounded<V>(widen<Sum>(rnu[r]) - eq_sum[r]), size = magnitude(size, gap_eq[r]);
     for (int64_t k = 0; k < at.m; k++) {
-      gap_row[k] = select(on(system.weight[k]), rrow[k] - gap_row[k], splat<V>(0));
+      gap_row[k] = rounded<V>(widen<Sum>(rrow[k]) - row_sum[k]);
+      gap_row[k] = select(on(system.weight[k]), gap_row[k], splat<V>(0));
       size = magnitude(size, gap_row[k]);
     }
     return size + poison;
   }
 
   void correct(Mask going) {
+    clear(lift, at.N), clear(rise, at.Q);
     for (int64_t k = 0; k < at.m; k++) room[k] = system.weight[k] * gap_row[k];
-    times(lift, at.Gt, room, at.N, at.m);
     for (int64_t r = 0; r < at.Q; r++) gap_eq[r] *= system.weight_eq[r];
-    add_transposed_times(lift, at.A, gap_eq, at.Q, at.N);
+    add_times(lift, at.Gt, room, at.N, at.m);
+    add_times(lift, at.At, gap_eq, at.N, at.p);
     for (int64_t i = 0; i < at.N; i++) lift[i] += force[i];
     system.solve(lift);
-    for (int64_t i = 0; i < at.N; i++) ux[i] = select(going, ux[i] + lift[i], ux[i]);
+    V moved = splat<V>(0);
+    for (int64_t i = 0; i < at.N; i++)
+      moved = magnitude(moved, lift[i]), ux[i] = select(going, ux[i] + lift[i], ux[i]);
+    change = select(going, moved, change);
     clear(room, at.m);
     add_transposed_times(room, at.Gt, lift, at.N, at.m);
     for (int64_t k = 0; k < at.m; k++) {
       const V change = system.weight[k] * (room[k] - gap_row[k]);
       ulambda[k] = select(going, ulambda[k] + change, ulambda[k]);
     }
-    times(rise, at.A, lift, at.Q, at.N);
+    add_transposed_times(rise, at.At, lift, at.N, at.p);
     for (int64_t r = 0; r < at.Q; r++) {
       const V change = system.weight_eq[r] * rise[r] - gap_eq[r];
       unu[r] = select(going, unu[r] + change, unu[r]);

@@ -1,7 +1,8 @@
 // Dense matrices over lanes: the symmetric product, the factorisation of a KKT matrix, triangular solves, products.
 //
 // A matrix is kept in panels of T rows (T = Traits<V>::tile), a panel as [column][row in panel], so that every kernel
-// streams contiguous memory and all of them share one register tile. Sizes are padded to multiples of T.
+// streams contiguous memory and all of them share one register tile. Sizes are padded to multiples of T. Where the
+// instances share a matrix its elements M are single numbers in the same layout, else they are lanes as well, M = V.
 //
 // The factorisation is that of the regularised KKT matrix, which is quasidefinite, so that it exists in any order:
 //
@@ -12,7 +13,7 @@
 // matrices, 1995.
 #pragma once
 
-#include "lanes.hpp"
+#include "precision.hpp"
 
 namespace DECLARATIVE_ISA {
 
@@ -33,17 +34,17 @@ template <class V> static inline int64_t triangle(int64_t panel) {
 }
 
 // C[b][a] +-= sum_k x[k][a] y[k][b] over panels x and y; C is [column][row].
-template <int SIGN> static inline void multiply_add(Pack* C, const Pack* x, const Pack* y, int64_t count) {
+template <int SIGN, class V, class M> static inline void multiply_add(V* C, const M* x, const V* y, int64_t count) {
   constexpr int COLUMNS = MANY_REGISTERS ? 4 : 2;
   for (int first = 0; first < 4; first += COLUMNS) {
-    Pack c[COLUMNS][4];
+    V c[COLUMNS][4];
 #pragma GCC unroll 4
     for (int b = 0; b < COLUMNS; b++)
 #pragma GCC unroll 4
       for (int a = 0; a < 4; a++) c[b][a] = C[(first + b) * 4 + a];
     for (int64_t k = 0; k < count; k++) {
-      const Pack* xk = x + 4 * k;
-      const Pack* yk = y + 4 * k + first;
+      const M* xk = x + 4 * k;
+      const V* yk = y + 4 * k + first;
 #pragma GCC unroll 4
       for (int b = 0; b < COLUMNS; b++)
 #pragma GCC unroll 4
@@ -59,108 +60,145 @@ template <int SIGN> static inline void multiply_add(Pack* C, const Pack* x, cons
   }
 }
 
-typedef double Eight __attribute__((vector_size(64), aligned(8)));
-
-template <int SIGN> static inline void multiply_add(double* C, const double* x, const double* y, int64_t count) {
-  constexpr int COLUMNS = MANY_REGISTERS ? 8 : 4;
-  for (int first = 0; first < 8; first += COLUMNS) {
-    Eight c[COLUMNS];
-#pragma GCC unroll 8
-    for (int b = 0; b < COLUMNS; b++) c[b] = *(const Eight*)(C + (first + b) * 8);
+// The same for one instance: its numbers fill the registers along a panel.
+template <int SIGN, class Row, class S> static inline void multiply_add_one(S* C, const S* x, const S* y, int64_t count) {
+  constexpr int T = Traits<S>::tile, COLUMNS = MANY_REGISTERS ? T : 4;
+  for (int first = 0; first < T; first += COLUMNS) {
+    Row c[COLUMNS];
+#pragma GCC unroll 16
+    for (int b = 0; b < COLUMNS; b++) c[b] = *(const Row*)(C + (first + b) * T);
     for (int64_t k = 0; k < count; k++) {
-      const Eight xk = *(const Eight*)(x + 8 * k);
-#pragma GCC unroll 8
+      const Row xk = *(const Row*)(x + T * k);
+#pragma GCC unroll 16
       for (int b = 0; b < COLUMNS; b++) {
-        if (SIGN > 0) c[b] += xk * y[8 * k + first + b];
-        else c[b] -= xk * y[8 * k + first + b];
+        if (SIGN > 0) c[b] += xk * y[T * k + first + b];
+        else c[b] -= xk * y[T * k + first + b];
       }
     }
-#pragma GCC unroll 8
-    for (int b = 0; b < COLUMNS; b++) *(Eight*)(C + (first + b) * 8) = c[b];
+#pragma GCC unroll 16
+    for (int b = 0; b < COLUMNS; b++) *(Row*)(C + (first + b) * T) = c[b];
   }
 }
 
-// y[a] +-= sum_k panel[k][a] x[k].
-template <int SIGN, class V> static inline void panel_times(V* y, const V* panel, const V* x, int64_t count) {
+typedef double Eight __attribute__((vector_size(64), aligned(8), may_alias));
+typedef float Sixteen __attribute__((vector_size(64), aligned(4), may_alias));
+
+template <int SIGN> static inline void multiply_add(double* C, const double* x, const double* y, int64_t count) {
+  multiply_add_one<SIGN, Eight>(C, x, y, count);
+}
+template <int SIGN> static inline void multiply_add(float* C, const float* x, const float* y, int64_t count) {
+  multiply_add_one<SIGN, Sixteen>(C, x, y, count);
+}
+
+// y[a] +-= sum_k panel[k][a] x[k], summed in Y.
+template <int SIGN, class Y, class M, class V>
+static inline void panel_times(Y* y, const M* panel, const V* x, int64_t count) {
   constexpr int T = Traits<V>::tile;
-  V even[T], odd[T];
-#pragma GCC unroll 8
-  for (int a = 0; a < T; a++) even[a] = y[a], odd[a] = splat<V>(0);
+  Y even[T], odd[T];
+#pragma GCC unroll 16
+  for (int a = 0; a < T; a++) even[a] = y[a], odd[a] = Y{};
   int64_t k = 0;
   for (; k + 1 < count; k += 2) {
-#pragma GCC unroll 8
+    const Y now = widen<Y>(x[k]), next = widen<Y>(x[k + 1]);
+#pragma GCC unroll 16
     for (int a = 0; a < T; a++) {
-      if (SIGN > 0) even[a] += panel[k * T + a] * x[k], odd[a] += panel[(k + 1) * T + a] * x[k + 1];
-      else even[a] -= panel[k * T + a] * x[k], odd[a] -= panel[(k + 1) * T + a] * x[k + 1];
+      if (SIGN > 0) even[a] += widen<Y>(panel[k * T + a]) * now, odd[a] += widen<Y>(panel[(k + 1) * T + a]) * next;
+      else even[a] -= widen<Y>(panel[k * T + a]) * now, odd[a] -= widen<Y>(panel[(k + 1) * T + a]) * next;
     }
   }
-  if (k < count)
-    for (int a = 0; a < T; a++) even[a] += (SIGN > 0 ? panel[k * T + a] : -panel[k * T + a]) * x[k];
-#pragma GCC unroll 8
+  if (k < count) {
+    const Y now = widen<Y>(x[k]);
+    for (int a = 0; a < T; a++) {
+      if (SIGN > 0) even[a] += widen<Y>(panel[k * T + a]) * now;
+      else even[a] -= widen<Y>(panel[k * T + a]) * now;
+    }
+  }
+#pragma GCC unroll 16
   for (int a = 0; a < T; a++) y[a] = even[a] + odd[a];
 }
 
-// y[k] +-= sum_a panel[k][a] x[a].
-template <int SIGN, class V> static inline void panel_transposed_times(V* y, const V* panel, const V* x, int64_t count) {
+// y[k] +-= sum_a panel[k][a] x[a], summed in Y.
+template <int SIGN, class Y, class M, class V>
+static inline void panel_transposed_times(Y* y, const M* panel, const V* x, int64_t count) {
   constexpr int T = Traits<V>::tile;
+  Y row[T];
+#pragma GCC unroll 16
+  for (int a = 0; a < T; a++) row[a] = widen<Y>(x[a]);
   for (int64_t k = 0; k < count; k++) {
-    V sum = panel[k * T] * x[0];
-#pragma GCC unroll 8
-    for (int a = 1; a < T; a++) sum += panel[k * T + a] * x[a];
+    Y sum = widen<Y>(panel[k * T]) * row[0];
+#pragma GCC unroll 16
+    for (int a = 1; a < T; a++) sum += widen<Y>(panel[k * T + a]) * row[a];
     y[k] = SIGN > 0 ? y[k] + sum : y[k] - sum;
   }
 }
 
-// y = M x for M in row panels: y has rows entries (padded), x has columns.
-template <class V> static void times(V* y, const V* M, const V* x, int64_t rows, int64_t columns) {
+// y += M x for M in row panels: y has rows entries (padded), x has columns.
+template <class Y, class M, class V>
+static void add_times(Y* y, const M* matrix, const V* x, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
-  for (int64_t first = 0; first < rows; first += T) {
-    for (int a = 0; a < T; a++) y[first + a] = splat<V>(0);
-    panel_times<+1>(y + first, M + first * columns, x, columns);
-  }
+  for (int64_t first = 0; first < rows; first += T) panel_times<+1>(y + first, matrix + first * columns, x, columns);
 }
 
 // y += M' x.
-template <class V> static void add_transposed_times(V* y, const V* M, const V* x, int64_t rows, int64_t columns) {
+template <class Y, class M, class V>
+static void add_transposed_times(Y* y, const M* matrix, const V* x, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
   for (int64_t first = 0; first < rows; first += T)
-    panel_transposed_times<+1>(y, M + first * columns, x + first, columns);
+    panel_transposed_times<+1>(y, matrix + first * columns, x + first, columns);
+}
+
+// y += M x and z += M' w, reading each panel once.
+template <class Y, class M, class V>
+static void add_both_times(Y* y, Y* z, const M* matrix, const V* x, const V* w, int64_t rows, int64_t columns) {
+  constexpr int T = Traits<V>::tile;
+  for (int64_t first = 0; first < rows; first += T) {
+    panel_times<+1>(y + first, matrix + first * columns, x, columns);
+    panel_transposed_times<+1>(z, matrix + first * columns, w + first, columns);
+  }
+}
+
+// y += |M|' |x|.
+template <class M, class V>
+static void add_sizes(V* y, const M* matrix, const V* x, int64_t rows, int64_t columns) {
+  constexpr int T = Traits<V>::tile;
+  for (int64_t first = 0; first < rows; first += T)
+    for (int64_t j = 0; j < columns; j++) {
+      V sum = splat<V>(0);
+      for (int a = 0; a < T; a++) sum += absolute(matrix[first * columns + j * T + a]) * absolute(x[first + a]);
+      y[j] += sum;
+    }
 }
 
 // K += G' diag(w) G on the lower triangle, for G' (n, m) in row panels; `scratch` holds m T numbers.
-template <class V>
-static void add_weighted_product(V* K, const V* Gt, const V* w, int64_t n, int64_t m, V* scratch) {
+template <class V, class M>
+static void add_weighted_product(V* K, const M* Gt, const V* w, int64_t n, int64_t m, V* scratch) {
   constexpr int T = Traits<V>::tile;
   const int64_t panels = n / T;
   for (int64_t J = 0; J < panels; J++) {
-    const V* GJ = Gt + J * m * T;
+    const M* GJ = Gt + J * m * T;
     for (int64_t k = 0; k < m; k++)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int b = 0; b < T; b++) scratch[k * T + b] = w[k] * GJ[k * T + b];
     for (int64_t I = J; I < panels; I++)
       multiply_add<+1>(K + triangle<V>(I) + J * T * T, Gt + I * m * T, scratch, m);
   }
 }
 
-// A pivot at or below this is taken out of the system: its unknown becomes zero.
-constexpr double LEAST_PIVOT = 1e-100;
-constexpr double OUT = 1e200;
-
 // Cholesky of one diagonal tile in place; `inverse` gets the reciprocals of the diagonal.
 template <class V> static inline MaskOf<V> factor_tile(V* C, V* inverse) {
   constexpr int T = Traits<V>::tile;
   MaskOf<V> sound = everywhere<V>();
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int c = 0; c < T; c++) {
-    const auto positive = C[c * T + c] > splat<V>(LEAST_PIVOT);
+    const auto positive = C[c * T + c] > splat<V>(PrecisionOf<V>::LEAST_PIVOT);
     sound = sound & positive;
-    const V s = splat<V>(1) / root(select(positive, C[c * T + c], splat<V>(OUT)));
+    const V s = splat<V>(1) / root(select(positive, C[c * T + c], splat<V>(PrecisionOf<V>::OUT)));
     inverse[c] = s;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int a = c; a < T; a++) C[c * T + a] *= s;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int b = c + 1; b < T; b++)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int a = b; a < T; a++) C[b * T + a] -= C[c * T + a] * C[c * T + b];
   }
   return sound;
@@ -188,9 +226,9 @@ template <class V> static MaskOf<V> factor(V* K, V* inverse, int64_t n, int64_t 
         const V* D = KJ + known * T;
         for (int b = 0; b < T; b++) {
           for (int c = 0; c < b; c++)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (int a = 0; a < T; a++) C[b * T + a] -= C[c * T + a] * D[c * T + b];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
           for (int a = 0; a < T; a++) C[b * T + a] *= inverse[known + b];
         }
       } else {

@@ -52,23 +52,26 @@ struct Memory {
 
 thread_local Memory memory;
 
-// How a batch is dealt out: groups of lanes, then single instances where a group would be mostly empty.
+// How many lanes there are to a group, and the instances that a group takes as long as when they are solved one by one.
+int64_t lanes_of(const Quadratic& problem) { return problem.single ? 2 * chosen->lanes : chosen->lanes; }
+double break_even(const Quadratic& problem) {
+  return 0.5 + (double)(problem.n + problem.p + problem.m) / 60;
+}
+
+// How a batch is dealt out: groups of lanes, and single instances where they are faster than a group of as many. It does
+// not depend on the number of threads, nor do the results.
 struct Deal {
   int64_t lanes, groups, singles;
-  Deal(int64_t batch, int64_t lanes, bool lanes_pay) : lanes(lanes), groups(batch / lanes), singles(batch % lanes) {
-    if (lanes_pay && singles) groups++, singles = 0;
+  explicit Deal(const Quadratic& problem) : lanes(lanes_of(problem)) {
+    const double least = break_even(problem);
+    groups = (double)lanes > least ? problem.batch / lanes : 0;
+    singles = problem.batch - groups * lanes;
+    if (singles < lanes && (double)singles > least) groups++, singles = 0;
   }
   int64_t jobs() const { return groups + singles; }
   bool one(int64_t job) const { return job >= groups; }
   int64_t first(int64_t job) const { return one(job) ? groups * lanes + job - groups : job * lanes; }
 };
-
-// Whether the instances that fill no group are faster in lanes than one by one. A group costs about as much as three
-// instances by themselves, and less where the problem is so small that one by one leaves the registers empty.
-bool lanes_pay(const Quadratic& problem) {
-  const int64_t rest = problem.batch % chosen->lanes, size = problem.n + problem.p + problem.m;
-  return rest * (size < 40 ? 4 : 3) >= chosen->lanes;
-}
 
 // Floating-point operations of one instance, roughly.
 double work(const Quadratic& q) {
@@ -96,7 +99,7 @@ template <class S> void write_sum(Batched to, const double* sums, int64_t size, 
 
 int solve(const SolveCall& call) {
   const Kernels& kernels = *chosen;
-  const Deal deal(call.problem.batch, kernels.lanes, lanes_pay(call.problem));
+  const Deal deal(call.problem);
   const int64_t in_lanes = deal.groups ? kernels.solve_room(call, false) : 0;
   const int64_t by_one = deal.singles ? kernels.solve_room(call, true) : 0;
   const int64_t threads = useful_threads(call.threads, 10 * work(call.problem) * (double)call.problem.batch);
@@ -108,7 +111,7 @@ int solve(const SolveCall& call) {
 
 int adjoint(const AdjointCall& call) {
   const Kernels& kernels = *chosen;
-  const Deal deal(call.problem.batch, kernels.lanes, lanes_pay(call.problem));
+  const Deal deal(call.problem);
   const int64_t room = std::max(deal.groups ? kernels.adjoint_room(call, false) : 0,
                                 deal.singles ? kernels.adjoint_room(call, true) : 0);
   const Batched* gradients = &call.gradient.P;

@@ -9,18 +9,18 @@ using declarative::Batched;
 using declarative::Quadratic;
 
 // One lane's vectors as plain arrays; all zero where the instance contributes nothing.
-struct Gathered {
+template <class R> struct Gathered {
   int64_t n, p, m;
-  double *x, *ux, *low, *high, *nu, *unu, *lambda, *ulambda;
+  R *x, *ux, *low, *high, *nu, *unu, *lambda, *ulambda;
 
-  static int64_t room(const Quadratic& call) { return (4 * call.n + 2 * call.p + 2 * call.m + 7) / 8 * 8; }
+  static int64_t room(const Quadratic& call) { return 4 * call.n + 2 * call.p + 2 * call.m; }
 
-  template <class V>
-  Gathered(const Quadratic& call, double* room, const Adjoint<V>& from, int l, bool counts)
+  template <class V, class M>
+  Gathered(const Quadratic& call, R* room, const Adjoint<V, M>& from, int l, bool counts)
       : n(call.n), p(call.p), m(call.m) {
     const auto gather = [&](const V* source, int64_t size) {
-      double* into = room;
-      for (int64_t i = 0; i < size; i++) into[i] = counts ? lane(source[i], l) : 0;
+      R* into = room;
+      for (int64_t i = 0; i < size; i++) into[i] = counts ? (R)lane(source[i], l) : 0;
       room += size;
       return into;
     };
@@ -35,25 +35,24 @@ struct Gathered {
 };
 
 // M (+)= scale (a b' + c d'), of shape (rows, columns).
-template <bool ADD, class T>
-static void outer(T* M, double scale, const double* a, const double* b, const double* c, const double* d, int64_t rows,
-                  int64_t columns) {
+template <bool ADD, class T, class R>
+static void outer(T* M, R scale, const R* a, const R* b, const R* c, const R* d, int64_t rows, int64_t columns) {
   for (int64_t i = 0; i < rows; i++) {
-    const double left = scale * a[i], right = scale * c[i];
+    const R left = scale * a[i], right = scale * c[i];
     T* row = M + i * columns;
     for (int64_t j = 0; j < columns; j++) row[j] = (ADD ? row[j] : 0) + (T)(left * b[j] + right * d[j]);
   }
 }
 
-template <bool ADD, class T> static void multiple(T* v, double scale, const double* a, int64_t size) {
+template <bool ADD, class T, class R> static void multiple(T* v, R scale, const R* a, int64_t size) {
   for (int64_t i = 0; i < size; i++) v[i] = (ADD ? v[i] : 0) + (T)(scale * a[i]);
 }
 
 // Write what the instance owns; add to `shared`, where the parameters of stride zero lie one after the other.
-template <class S> static void deliver(const Quadratic& to, const Gathered& of, int64_t instance, double* shared) {
+template <class S>
+static void deliver(const Quadratic& to, const Gathered<S>& of, int64_t instance, double* shared) {
   const int64_t n = of.n, p = of.p, m = of.m;
-  const auto matrix = [&](Batched gradient, double scale, const double* a, const double* b, const double* c,
-                          const double* d, int64_t rows) {
+  const auto matrix = [&](Batched gradient, S scale, const S* a, const S* b, const S* c, const S* d, int64_t rows) {
     if (!gradient.data) return;
     if (gradient.stride) {
       outer<false>((S*)gradient.data + instance * gradient.stride, scale, a, b, c, d, rows, n);
@@ -62,7 +61,7 @@ template <class S> static void deliver(const Quadratic& to, const Gathered& of, 
       shared += rows * n;
     }
   };
-  const auto vector = [&](Batched gradient, double scale, const double* a, int64_t size) {
+  const auto vector = [&](Batched gradient, S scale, const S* a, int64_t size) {
     if (!gradient.data) return;
     if (gradient.stride) {
       multiple<false>((S*)gradient.data + instance * gradient.stride, scale, a, size);
@@ -71,7 +70,7 @@ template <class S> static void deliver(const Quadratic& to, const Gathered& of, 
       shared += size;
     }
   };
-  matrix(to.P, -0.5, of.ux, of.x, of.x, of.ux, n);
+  matrix(to.P, (S)-0.5, of.ux, of.x, of.x, of.ux, n);
   vector(to.q, -1, of.ux, n);
   matrix(to.A, -1, of.nu, of.ux, of.unu, of.x, p);
   vector(to.b, 1, of.unu, p);

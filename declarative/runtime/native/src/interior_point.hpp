@@ -15,55 +15,48 @@
 
 namespace DECLARATIVE_ISA {
 
-constexpr double STOPS[] = {1e-7, 1e-10, 1e-13};  // relative residuals at which to try the active set
-constexpr double ACCEPTED = 1e-11;  // relative residual of a point that is returned
-constexpr double ACCEPTED_SINGLE = 2e-6;  // the same after rounding to float32
-constexpr double ACCEPTED_BEFORE = 1e-7;  // and what it must be before it
-constexpr double SENSIBLE = 1e6;    // size of a solution, relative to the scaled data, beyond which it may be a ray
 constexpr double STAY_INSIDE = 0.995;
-constexpr int PATIENCE = 10;        // iterations without progress after which a lane ends
-constexpr double RHO[] = {1e-11, 1e-8}, DELTA[] = {1e-12, 1e-10};  // relative to the diagonal, and at least
+constexpr int PATIENCE = 10;  // iterations without progress after which a lane ends
 
 template <class V> struct Iterate {
   V *x, *nu, *s, *l;
-  Iterate(const Program<V>& p, Arena<V>& arena)
-      : x(arena.take(p.N)), nu(arena.take(p.Q)), s(arena.take(p.count)), l(arena.take(p.count)) {}
+  template <class M>
+  Iterate(const Program<V, M>& p, Arena& arena)
+      : x(arena.take<V>(p.N)), nu(arena.take<V>(p.Q)), s(arena.take<V>(p.count)), l(arena.take<V>(p.count)) {}
 };
 
-template <class V> class InteriorPoint {
+template <class V, class M> class InteriorPoint {
  public:
   typedef MaskOf<V> Mask;
-  Program<V> at;
+  typedef PrecisionOf<V> Limits;
+  Program<V, M> at;
   V iterations;
 
-  InteriorPoint(const declarative::Quadratic& call, Arena<V>& arena)
+  InteriorPoint(const declarative::Quadratic& call, Arena& arena)
       : at(call, arena), now(at, arena), best(at, arena), step(at, arena), K(room(at, arena)),
-        inverse(arena.take(at.N + at.Q)), polish(at, arena, K, inverse) {
-    r_dual = arena.take(at.N), r_primal = arena.take(at.Q), r_slack = arena.take(at.count);
-    comp = arena.take(at.count), inverse_s = arena.take(at.count), weight = arena.take(at.count);
-    rhs = arena.take(at.N + at.Q), t = arena.take(at.count), tx = arena.take(at.N), tn = arena.take(at.Q);
-    px = arena.take(at.N), anu = arena.take(at.N), cl = arena.take(at.N);
-    scratch = arena.take(at.m * Traits<V>::tile);
+        inverse(arena.take<V>(at.N + at.Q)), polish(at, arena, K, inverse) {
+    r_dual = arena.take<V>(at.N), r_primal = arena.take<V>(at.Q), r_slack = arena.take<V>(at.count);
+    comp = arena.take<V>(at.count), inverse_s = arena.take<V>(at.count), weight = arena.take<V>(at.count);
+    rhs = arena.take<V>(at.N + at.Q), t = arena.take<V>(at.count), tx = arena.take<V>(at.N), tn = arena.take<V>(at.Q);
+    px = arena.take<V>(at.N), anu = arena.take<V>(at.N), cl = arena.take<V>(at.N);
+    scratch = arena.take<V>(at.m * Traits<V>::tile);
   }
 
   const KktPoint<V>& answer() const { return polish.answer; }
   V residual() const { return polish.residual; }
   Mask sensible;  // whether the answer is of the size of the data, and no ray that a relative residual takes for a point
 
-  void run(int64_t max_iterations, double eps, bool single) {
+  // `eps`: the rounding that the data came with; `round`: to answer as float32 can hold it.
+  void run(int64_t max_iterations, double eps, bool round) {
     polish.reset(), iterations = splat<V>(0), sensible = negate(everywhere<V>());
+    clear(now.x, at.N), clear(now.nu, at.Q);
     at.equilibrate();
     Mask open = at.usable & convex(eps);
     if (!any(open)) return;
-    start();
-    for (double stop : STOPS) {
-      iterate(open, splat<V>(stop), max_iterations);
-      polish.from(best.x, best.nu, best.s, best.l, open);
-      open = open & (polish.residual > splat<V>(ACCEPTED));
-      if (!any(open)) break;
-    }
+    if (at.count) approach(open, max_iterations);
+    else polish.from(now.x, now.nu, now.s, now.l, open);  // the active set is known, and its system says all
     sensible = in_proportion();
-    if (single) {
+    if (round) {
       sensible = sensible & (polish.residual <= splat<V>(ACCEPTED_BEFORE));
       polish.round_to_single();
     }
@@ -72,28 +65,38 @@ template <class V> class InteriorPoint {
  private:
   Iterate<V> now, best, step;
   V *K, *inverse;
-  Polish<V> polish;
+  Polish<V, M> polish;
   V *r_dual, *r_primal, *r_slack, *comp, *inverse_s, *weight, *rhs, *t, *tx, *tn, *px, *anu, *cl, *scratch;
   V worst, age, gap;
   Mask linear;
 
-  static V* room(const Program<V>& p, Arena<V>& arena) {
-    return arena.take(triangle<V>((p.N + p.Q) / Traits<V>::tile));
+  static V* room(const Program<V, M>& p, Arena& arena) {
+    return arena.take<V>(triangle<V>((p.N + p.Q) / Traits<V>::tile));
+  }
+
+  // Interior point and polishing, to one tolerance after the other.
+  void approach(Mask open, int64_t max_iterations) {
+    start();
+    for (double stop : Limits::STOPS) {
+      iterate(open, splat<V>(stop), max_iterations);
+      polish.from(best.x, best.nu, best.s, best.l, open);
+      open = open & (polish.residual > splat<V>(Limits::ACCEPTED));
+      if (!any(open)) return;
+    }
   }
 
   // Whether P is positive semidefinite up to the rounding its entries came with.
   Mask convex(double eps) {
-    constexpr int T = Traits<V>::tile;
-    V diagonal = splat<V>(0);
-    linear = everywhere<V>();
-    for (int64_t i = 0; i < at.N; i++) diagonal = magnitude(diagonal, at.P[cell<V>(i, i, at.N)]);
-    for (int64_t i = 0; i < at.N * at.N; i++) linear = linear & (at.P[i] == splat<V>(0));
+    const V zero = splat<V>(0), one = splat<V>(1);
     const double share = 10 * (double)at.n * eps > 1e-11 ? 10 * (double)at.n * eps : 1e-11;
-    const V shift = select(diagonal > splat<V>(0), diagonal, splat<V>(1)) * share;
-    for (int64_t I = 0; I < at.N / T; I++)
-      for (int64_t e = 0; e < (I + 1) * T * T; e++) K[triangle<V>(I) + e] = at.P[I * T * at.N + e];
-    for (int64_t i = 0; i < at.N; i++)
-      K[triangle<V>(i / T) + i * T + i % T] += shift + (i < at.n ? splat<V>(0) : splat<V>(1));
+    constexpr int T = Traits<V>::tile;
+    const auto diagonal = [&](int64_t i) -> V& { return K[triangle<V>(i / T) + i * T + i % T]; };
+    linear = everywhere<V>() & (V{} + at.largest_curvature() == zero);
+    at.copy_curvature(K);
+    V largest = zero;
+    for (int64_t i = 0; i < at.N; i++) largest = magnitude(largest, diagonal(i));
+    const V shift = select(largest > zero, largest, one) * splat<V>(share);
+    for (int64_t i = 0; i < at.N; i++) diagonal(i) += shift + (i < at.n ? zero : one);
     return factor(K, inverse, at.N, (int64_t)0) | linear;
   }
 
@@ -101,26 +104,24 @@ template <class V> class InteriorPoint {
   void factor_newton(const V* w) {
     constexpr int T = Traits<V>::tile;
     const int64_t N = at.N, panels = N / T;
-    for (int64_t I = 0; I < panels; I++)
-      for (int64_t e = 0; e < (I + 1) * T * T; e++) K[triangle<V>(I) + e] = at.P[I * T * N + e];
+    const V zero = splat<V>(0), one = splat<V>(1), delta = splat<V>(Limits::DELTA);
+    at.copy_curvature(K);
     add_weighted_product(K, at.Gt, w, N, at.m, scratch);
-    for (int64_t I = 0; I < panels; I++)
-      for (int64_t j = 0; j < (I + 1) * T; j++)
-        for (int64_t a = 0; a < T; a++) K[triangle<V>(I) + j * T + a] *= at.free[I * T + a] * at.free[j];
+    at.restrict_to(at.free, K);
     for (int64_t i = 0; i < N; i++) {
       V& pivot = K[triangle<V>(i / T) + i * T + i % T];
       if (at.upper_at >= 0) pivot += w[at.upper_at + i];
       if (at.lower_at >= 0) pivot += w[at.lower_at + i];
-      pivot += absolute(pivot) * RHO[0] + splat<V>(RHO[1]);
-      pivot = select(at.free[i] > splat<V>(0), pivot, splat<V>(1));
+      pivot += absolute(pivot) * splat<V>(Limits::RHO[0]) + splat<V>(Limits::RHO[1]);
+      pivot = select(at.free[i] > zero, pivot, one);
     }
     for (int64_t R = 0; R < at.Q / T; R++) {
       V* KR = K + triangle<V>(panels + R);
+      clear(KR, (N + (R + 1) * T) * T);
       for (int64_t j = 0; j < N; j++)
-        for (int64_t a = 0; a < T; a++) KR[j * T + a] = at.A[(R * N + j) * T + a] * at.free[j];
-      for (int64_t j = 0; j < (R + 1) * T; j++)
-        for (int64_t a = 0; a < T; a++)
-          KR[(N + j) * T + a] = splat<V>(R * T + a == j ? (j < at.p ? DELTA[1] : 1.0) : 0.0);
+        for (int64_t a = 0; a < T && R * T + a < at.p; a++)
+          KR[j * T + a] = at.At[(j / T * at.p + R * T + a) * T + j % T] * at.free[j];
+      for (int64_t a = 0; a < T; a++) KR[(N + R * T + a) * T + a] = R * T + a < at.p ? delta : one;
     }
     factor(K, inverse, N, at.Q);
   }
@@ -138,7 +139,8 @@ template <class V> class InteriorPoint {
 
   // y = C'l.
   void transposed(V* y, const V* l) const {
-    times(y, at.Gt, l, at.N, at.m);
+    clear(y, at.N);
+    add_times(y, at.Gt, l, at.N, at.m);
     for (int64_t i = 0; i < at.N; i++) {
       if (at.upper_at >= 0) y[i] += l[at.upper_at + i];
       if (at.lower_at >= 0) y[i] -= l[at.lower_at + i];
@@ -153,8 +155,9 @@ template <class V> class InteriorPoint {
     for (int64_t k = 0; k < at.count; k++) t[k] = at.d[k] - t[k];
     for (int64_t k = 0; k < at.count; k++) t[k] *= at.live[k];
     transposed(cl, t);
-    times(px, at.P, now.x, at.N, at.N);
-    times(tn, at.A, now.x, at.Q, at.N);
+    at.curvature_times(px, now.x);
+    clear(tn, at.Q);
+    add_transposed_times(tn, at.At, now.x, at.N, at.p);
     for (int64_t i = 0; i < at.N; i++) rhs[i] = (cl[i] - at.q[i] - px[i]) * at.free[i];
     for (int64_t r = 0; r < at.Q; r++) rhs[at.N + r] = at.b[r] - tn[r];
     solve_factored(rhs, K, inverse, at.N, at.Q);
@@ -195,34 +198,35 @@ template <class V> class InteriorPoint {
       reach = magnitude(reach, at.fixed[i]), slope = magnitude(slope, at.q[i]);
       size = magnitude(size, point.x[i]), force = magnitude(force, point.z[i]);
     }
-    return (size <= reach * SENSIBLE) & (force <= larger(slope, reach) * SENSIBLE);
+    const V share = splat<V>(Limits::SENSIBLE);
+    return (size <= reach * share) & (force <= larger(slope, reach) * share);
   }
 
   // Step the open lanes until each has a relative residual of at most `stop`, stalls, breaks or runs along a ray.
   void iterate(Mask open, V stop, int64_t max_iterations) {
+    const V zero = splat<V>(0), one = splat<V>(1);
     Mask going = open;
-    age = splat<V>(0);
+    age = zero;
     for (int64_t count = 0;; count++) {
       const V current = measure();
       const Mask better = going & (current < worst);
-      age = select(going, select(current < worst * 0.9, splat<V>(0), age + 1.0), age);
+      age = select(going, select(current < worst * splat<V>(0.9), zero, age + one), age);
       worst = select(better, current, worst);
       keep_best(better);
       going = going & (worst > stop) & (age < splat<V>(PATIENCE)) & finite(current) & negate(on_a_ray());
       going = going & (iterations < splat<V>((double)max_iterations));
       if (!any(going)) return;
       advance(going);
-      iterations = select(going, iterations + 1.0, iterations);
+      iterations = select(going, iterations + one, iterations);
     }
   }
 
   // Residuals of the perturbed KKT conditions; the sum of the largest relative ones.
   V measure() {
-    times(px, at.P, now.x, at.N, at.N);
-    clear(anu, at.N);
-    add_transposed_times(anu, at.A, now.nu, at.Q, at.N);
+    at.curvature_times(px, now.x);
+    clear(anu, at.N), clear(tn, at.Q);
+    add_both_times(anu, tn, at.At, now.nu, now.x, at.N, at.p);
     transposed(cl, now.l);
-    times(tn, at.A, now.x, at.Q, at.N);
     forward(t, now.x);
     V dual = splat<V>(0), terms = dual, primal = dual, rows = dual, slack = dual, reach = dual;
     V quadratic = dual, slope = dual, poison = dual;
@@ -244,8 +248,9 @@ template <class V> class InteriorPoint {
       reach = magnitude(magnitude(reach, t[k]), at.d[k]);
       gap += now.s[k] * now.l[k];
     }
-    return dual / (terms + 1.0) + primal / (rows + 1.0) + slack / (reach + 1.0) +
-           gap / (absolute(quadratic) + absolute(slope) + 1.0) + poison;
+    const V one = splat<V>(1);
+    return dual / (terms + one) + primal / (rows + one) + slack / (reach + one) +
+           gap / (absolute(quadratic) + absolute(slope) + one) + poison;
   }
 
   // Whether the iterate, scaled to length one, nearly proves that there is no solution. Uses what `measure` left.
@@ -258,8 +263,8 @@ template <class V> class InteriorPoint {
     }
     for (int64_t r = 0; r < at.Q; r++) separation -= at.b[r] * now.nu[r], moved = magnitude(moved, tn[r]);
     for (int64_t k = 0; k < at.count; k++) separation -= at.d[k] * now.l[k], moved = larger(moved, t[k]);
-    const V one = splat<V>(1);
-    return ((separation > one) & (combination < separation * 1e-8)) | ((descent > one) & (moved < descent * 1e-8));
+    const V one = splat<V>(1), share = splat<V>(Limits::RAY);
+    return ((separation > one) & (combination < separation * share)) | ((descent > one) & (moved < descent * share));
   }
 
   // One predictor-corrector step of the lanes that are going.
@@ -279,7 +284,7 @@ template <class V> class InteriorPoint {
     V reached = zero;
     for (int64_t k = 0; k < at.count; k++)
       reached += (now.s[k] + along * step.s[k]) * (now.l[k] + across * step.l[k]) * at.live[k];
-    const V ratio = smaller(larger(reached / larger(gap, splat<V>(1e-300)), zero), one);
+    const V ratio = smaller(larger(reached / larger(gap, splat<V>(Limits::SMALLEST)), zero), one);
     const V centre = ratio * ratio * ratio * gap / larger(alive, one);
     for (int64_t k = 0; k < at.count; k++)
       comp[k] = (centre - now.s[k] * now.l[k] - step.s[k] * step.l[k]) * at.live[k];
@@ -311,11 +316,11 @@ template <class V> class InteriorPoint {
         step.l[k] = (comp[k] - now.l[k] * step.s[k]) * inverse_s[k];
       }
       if (round == refinements) return;
-      times(rhs, at.P, step.x, at.N, at.N);
-      add_transposed_times(rhs, at.A, step.nu, at.Q, at.N);
+      at.curvature_times(rhs, step.x);
+      clear(rhs + at.N, at.Q);
+      add_both_times(rhs, rhs + at.N, at.At, step.nu, step.x, at.N, at.p);
       transposed(tx, step.l);
       for (int64_t i = 0; i < at.N; i++) rhs[i] = (-r_dual[i] - rhs[i] - tx[i]) * at.free[i];
-      times(rhs + at.N, at.A, step.x, at.Q, at.N);
       for (int64_t r = 0; r < at.Q; r++) rhs[at.N + r] = -r_primal[r] - rhs[at.N + r];
     }
   }

@@ -24,75 +24,134 @@ static void store(Batched into, int64_t instance, const V* from, int l, int64_t 
   for (int64_t i = 0; i < size; i++) out[i] = (S)lane(from[i] * scale(i), l);
 }
 
-template <class V> static int64_t solve_room_for(const SolveCall& call) {
-  Arena<V> arena{nullptr};
-  InteriorPoint<V> solver(call.problem, arena);
-  return arena.used * (int64_t)sizeof(V);
+// Whether the batch has one P, one A and one G.
+static bool shares_matrices(const declarative::Quadratic& problem) {
+  return problem.batch > 1 && !problem.P.stride && (!problem.p || !problem.A.stride) && (!problem.m || !problem.G.stride);
 }
 
-template <class S, class V> static void solve_with(const SolveCall& call, int64_t first, void* room) {
-  Arena<V> arena{(V*)room};
-  InteriorPoint<V> solver(call.problem, arena);
-  Program<V>& at = solver.at;
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Room for a method over lanes of V and matrices of M, whose constructor takes it from an arena.
+template <class Method> static int64_t room_for(const declarative::Quadratic& problem) {
+  Arena arena{nullptr};
+  Method method(problem, arena);
+  return arena.used;
+}
+
+template <template <class, class> class Method, class V> static int64_t room_over(const declarative::Quadratic& problem) {
+  return shares_matrices(problem) ? room_for<Method<V, ScalarOf<V>>>(problem) : room_for<Method<V, V>>(problem);
+}
+
+// A float32 problem is solved in float32, and what that leaves in float64.
+template <template <class, class> class Method>
+static int64_t room_of(const declarative::Quadratic& problem, bool one) {
+  const int64_t lone = room_for<Method<double, double>>(problem);
+  if (one) return problem.single ? most(lone, room_for<Method<float, float>>(problem)) : lone;
+  const int64_t lanes = room_over<Method, Pack>(problem);
+  return problem.single ? most(most(lone, lanes), room_over<Method, Singles>(problem)) : lanes;
+}
+
+// How many lanes from `first` on are not done yet; `done`: true for an instance.
+template <class Done> static int64_t left_over(int64_t first, int64_t lanes, int64_t batch, Done done) {
+  int64_t count = 0;
+  for (int64_t i = first; i < first + lanes && i < batch; i++) count += !done(i);
+  return count;
+}
+
+// What `work(lanes of float32, first, again)` leaves is done by `work` in float64, in lanes or, where few are left, one
+// by one. `again` says to keep what is done.
+template <class Work, class Done>
+static void in_both_precisions(int64_t first, bool one, int64_t batch, Work work, Done done) {
+  one ? work(float(), first, false) : work(Singles(), first, false);
+  const int64_t lanes = one ? 1 : 2 * LANES, left = left_over(first, lanes, batch, done);
+  if (4 * left > lanes && !one) {
+    for (int64_t at = first; at < first + lanes; at += LANES)
+      if (left_over(at, LANES, batch, done)) work(Pack(), at, true);
+  } else if (left) {
+    for (int64_t i = first; i < first + lanes && i < batch; i++)
+      if (!done(i)) work(double(), i, true);
+  }
+}
+
+template <class S, class V, class M> static void solve_with(const SolveCall& call, int64_t first, bool again, void* room) {
+  Arena arena{(char*)room};
+  InteriorPoint<V, M> solver(call.problem, arena);
+  Program<V, M>& at = solver.at;
+  constexpr bool single = sizeof(S) == 4, round = single && sizeof(ScalarOf<V>) == 8;
+  constexpr double accepted = round ? ACCEPTED_SINGLE : PrecisionOf<V>::ACCEPTED;
   at.template load<S>(call.problem, first);
-  const bool single = sizeof(S) == 4;
-  solver.run(call.max_iterations, single ? EPS_SINGLE : EPS_DOUBLE, single);
+  solver.run(call.max_iterations, single ? EPS_SINGLE : EPS_DOUBLE, round);
   const KktPoint<V>& answer = solver.answer();
   const V back = at.length / at.cost, sensible = select(solver.sensible, splat<V>(1), splat<V>(0));
+  int8_t* const status = (int8_t*)call.status.data;
   for (int l = 0; l < Traits<V>::lanes && first + l < call.problem.batch; l++) {
     const int64_t i = first + l;
+    if (again && status[i] == 0) continue;
     store<S>(call.point.x, i, answer.x, l, at.n, [&](int64_t e) { return at.length * at.D[e]; });
     store<S>(call.point.eq, i, answer.nu, l, at.p, [&](int64_t e) { return back * at.E[e]; });
     store<S>(call.point.ineq, i, answer.lambda, l, at.m, [&](int64_t e) { return back * at.F[e]; });
     store<S>(call.point.bounds, i, answer.z, l, at.n, [&](int64_t e) { return back / at.D[e]; });
     const double residual = lane(solver.residual(), l);
-    const bool solved = residual <= (single ? ACCEPTED_SINGLE : ACCEPTED) && lane(sensible, l) > 0;
-    ((int8_t*)call.status.data)[i] = solved ? 0 : 4;
+    status[i] = residual <= accepted && lane(sensible, l) > 0 ? 0 : 4;
     ((int32_t*)call.iterations.data)[i] = (int32_t)lane(solver.iterations, l);
     ((S*)call.residual.data)[i] = (S)residual;
   }
 }
 
-template <class V> static int64_t adjoint_room_for(const AdjointCall& call) {
-  Arena<V> arena{nullptr};
-  Adjoint<V> adjoint(call.problem, arena);
-  return arena.used * (int64_t)sizeof(V) + Gathered::room(call.problem) * 8;
-}
-
-template <class S, class V> static void adjoint_with(const AdjointCall& call, int64_t first, void* room, double* shared) {
-  double* const gathered = (double*)room;
-  Arena<V> arena{(V*)(gathered + Gathered::room(call.problem))};
-  Adjoint<V> solver(call.problem, arena);
-  solver.template load<S>(call, first);
-  solver.run(sizeof(S) == 4 ? WEAK_SINGLE : WEAK_DOUBLE);
-  const V trusted = select(solver.trusted, splat<V>(1), splat<V>(0));
-  for (int l = 0; l < Traits<V>::lanes && first + l < call.problem.batch; l++) {
-    const int64_t i = first + l;
-    const bool skip = ((const int8_t*)call.status.data)[i] != 0, good = lane(trusted, l) > 0;
-    ((int8_t*)call.trusted.data)[i] = skip || good;
-    const Gathered of(call.problem, gathered, solver, l, !skip && good);
-    deliver<S>(call.gradient, of, i, shared);
-  }
-}
-
-static int64_t solve_room(const SolveCall& call, bool one) {
-  return one ? solve_room_for<double>(call) : solve_room_for<Pack>(call);
-}
-
-static int64_t adjoint_room(const AdjointCall& call, bool one) {
-  return one ? adjoint_room_for<double>(call) : adjoint_room_for<Pack>(call);
+template <class S, class V> static void solve_over(const SolveCall& call, int64_t first, bool again, void* room) {
+  if (Traits<V>::lanes > 1 && shares_matrices(call.problem)) solve_with<S, V, ScalarOf<V>>(call, first, again, room);
+  else solve_with<S, V, V>(call, first, again, room);
 }
 
 static void solve(const SolveCall& call, int64_t first, bool one, void* room) {
-  if (call.problem.single) one ? solve_with<float, double>(call, first, room) : solve_with<float, Pack>(call, first, room);
-  else one ? solve_with<double, double>(call, first, room) : solve_with<double, Pack>(call, first, room);
+  if (call.problem.single)
+    in_both_precisions(
+        first, one, call.problem.batch,
+        [&](auto lanes, int64_t at, bool again) { solve_over<float, decltype(lanes)>(call, at, again, room); },
+        [&](int64_t i) { return ((const int8_t*)call.status.data)[i] == 0; });
+  else
+    one ? solve_over<double, double>(call, first, false, room) : solve_over<double, Pack>(call, first, false, room);
+}
+
+template <class S, class V, class M>
+static void adjoint_with(const AdjointCall& call, int64_t first, bool again, void* room, double* shared) {
+  Arena arena{(char*)room};
+  S* const gathered = arena.take<S>(Gathered<S>::room(call.problem));
+  Adjoint<V, M> solver(call.problem, arena);
+  solver.template load<S>(call, first);
+  solver.run(sizeof(S) == 4 ? WEAK_SINGLE : WEAK_DOUBLE);
+  const V trusted = select(solver.trusted, splat<V>(1), splat<V>(0));
+  int8_t* const verdict = (int8_t*)call.trusted.data;
+  for (int l = 0; l < Traits<V>::lanes && first + l < call.problem.batch; l++) {
+    const int64_t i = first + l;
+    if (again && verdict[i]) continue;
+    const bool skip = ((const int8_t*)call.status.data)[i] != 0, good = lane(trusted, l) > 0;
+    verdict[i] = skip || good;
+    deliver<S>(call.gradient, Gathered<S>(call.problem, gathered, solver, l, !skip && good), i, shared);
+  }
+}
+
+template <class S, class V>
+static void adjoint_over(const AdjointCall& call, int64_t first, bool again, void* room, double* shared) {
+  if (Traits<V>::lanes > 1 && shares_matrices(call.problem)) adjoint_with<S, V, ScalarOf<V>>(call, first, again, room, shared);
+  else adjoint_with<S, V, V>(call, first, again, room, shared);
 }
 
 static void adjoint(const AdjointCall& call, int64_t first, bool one, void* room, double* shared) {
   if (call.problem.single)
-    one ? adjoint_with<float, double>(call, first, room, shared) : adjoint_with<float, Pack>(call, first, room, shared);
+    in_both_precisions(
+        first, one, call.problem.batch,
+        [&](auto lanes, int64_t at, bool again) { adjoint_over<float, decltype(lanes)>(call, at, again, room, shared); },
+        [&](int64_t i) { return ((const int8_t*)call.trusted.data)[i] != 0; });
   else
-    one ? adjoint_with<double, double>(call, first, room, shared) : adjoint_with<double, Pack>(call, first, room, shared);
+    one ? adjoint_over<double, double>(call, first, false, room, shared)
+        : adjoint_over<double, Pack>(call, first, false, room, shared);
+}
+
+static int64_t solve_room(const SolveCall& call, bool one) { return room_of<InteriorPoint>(call.problem, one); }
+
+static int64_t adjoint_room(const AdjointCall& call, bool one) {
+  return room_of<Adjoint>(call.problem, one) + 8 * Gathered<double>::room(call.problem) + 64;
 }
 
 static const declarative::Kernels TABLE = {DECLARATIVE_NAME, LANES,   solve_room, adjoint_room,

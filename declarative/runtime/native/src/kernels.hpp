@@ -7,7 +7,7 @@ namespace declarative {
 
 struct Kernels {
   const char* name;
-  int64_t lanes;
+  int64_t lanes;  // instances in a register in float64; in float32 twice as many
   // Bytes that one worker needs; `one`: for an instance by itself instead of lanes of them.
   int64_t (*solve_room)(const SolveCall&, bool one);
   int64_t (*adjoint_room)(const AdjointCall&, bool one);

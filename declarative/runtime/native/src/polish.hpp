@@ -9,7 +9,6 @@
 
 namespace DECLARATIVE_ISA {
 
-constexpr double EXACT = 1e-14;  // relative residual at which nothing is left to improve
 constexpr int TRIALS = 5;        // active sets tried in a row
 constexpr int SWEEPS = 8;        // corrections of one active system
 
@@ -20,20 +19,25 @@ template <class V> static inline void keep(MaskOf<V> where, V* into, const V* fr
 // x, nu, lambda and z, the multiplier of the upper bound minus the one of the lower, of a scaled program.
 template <class V> struct KktPoint {
   V *x, *nu, *lambda, *z;
-  KktPoint(const Program<V>& p, Arena<V>& arena)
-      : x(arena.take(p.N)), nu(arena.take(p.Q)), lambda(arena.take(p.m)), z(arena.take(p.N)) {}
+  template <class M>
+  KktPoint(const Program<V, M>& p, Arena& arena)
+      : x(arena.take<V>(p.N)), nu(arena.take<V>(p.Q)), lambda(arena.take<V>(p.m)), z(arena.take<V>(p.N)) {}
 };
 
-template <class V> class Polish {
+template <class V, class M> class Polish {
  public:
   typedef MaskOf<V> Mask;
+  typedef SumOf<V> Sum;
+  typedef PrecisionOf<V> Limits;
   KktPoint<V> answer;
   V residual;
 
-  Polish(const Program<V>& program, Arena<V>& arena, V* triangle_room, V* inverse_room)
+  Polish(const Program<V, M>& program, Arena& arena, V* triangle_room, V* inverse_room)
       : answer(program, arena), at(program), system(program, arena, triangle_room, inverse_room), now(program, arena) {
-    force = arena.take(at.N), lift = arena.take(at.N), gap_eq = arena.take(at.Q), gap_row = arena.take(at.m);
-    room = arena.take(at.m), rise = arena.take(at.Q), upper = arena.take(at.N), lower = arena.take(at.N);
+    px = arena.take<Sum>(at.N), anu = arena.take<Sum>(at.N), gl = arena.take<Sum>(at.N);
+    over_eq = arena.take<Sum>(at.Q), over_row = arena.take<Sum>(at.m);
+    force = arena.take<V>(at.N), lift = arena.take<V>(at.N), gap_eq = arena.take<V>(at.Q), gap_row = arena.take<V>(at.m);
+    room = arena.take<V>(at.m), rise = arena.take<V>(at.Q), upper = arena.take<V>(at.N), lower = arena.take<V>(at.N);
   }
 
   void reset() {
@@ -46,12 +50,13 @@ template <class V> class Polish {
     guess(x, nu, s, l);
     for (int trial = 0; trial < TRIALS; trial++) {
       solve_on_active_set(open);
-      const V value = relative_residual(now);
+      // `evaluate` was there last. A point that was still moving has no residual to trust.
+      const V value = select(settled(), relative_residual(now), splat<V>(__builtin_inf()));
       const Mask better = open & (value < residual);
       keep(better, answer.x, now.x, at.N), keep(better, answer.nu, now.nu, at.Q);
       keep(better, answer.lambda, now.lambda, at.m), keep(better, answer.z, now.z, at.N);
       residual = select(better, value, residual);
-      open = open & (value > splat<V>(EXACT)) & corrected();
+      open = open & (value > splat<V>(Limits::EXACT)) & corrected();
       if (!any(open)) return;
     }
   }
@@ -63,15 +68,19 @@ template <class V> class Polish {
     round(answer.nu, at.Q, [&](int64_t r) { return at.length / at.cost * at.E[r]; });
     round(answer.lambda, at.m, [&](int64_t k) { return at.length / at.cost * at.F[k]; });
     round(answer.z, at.N, [&](int64_t i) { return at.length / at.cost / at.D[i]; });
+    evaluate(answer);
     residual = select(found, relative_residual(answer), residual);
   }
 
  private:
-  const Program<V>& at;
-  ActiveSystem<V> system;
+  const Program<V, M>& at;
+  ActiveSystem<V, M> system;
   KktPoint<V> now;
+  Sum *px, *anu, *gl, *over_eq, *over_row;  // what `evaluate` sums up: Px, A'nu, G'lambda, Ax - b, Gx - d
   V *force, *lift, *gap_eq, *gap_row, *room, *rise;
   V *upper, *lower;  // one where the variable is held there
+
+  V change;          // largest entry of the last correction of x
 
   static V flag(Mask m) { return select(m, splat<V>(1), splat<V>(0)); }
   static Mask on(V flag) { return flag > splat<V>(0); }
@@ -92,10 +101,10 @@ template <class V> class Polish {
     const V zero = splat<V>(0);
     for (int64_t k = 0; k < at.m; k++) {
       const Mask active = on(at.live[k]) & (l[k] > s[k]);
-      system.weight[k] = select(active, splat<V>(PENALTY), zero), now.lambda[k] = select(active, l[k], zero);
+      system.weight[k] = select(active, system.penalty(), zero), now.lambda[k] = select(active, l[k], zero);
     }
     for (int64_t r = 0; r < at.Q; r++) {
-      system.weight_eq[r] = splat<V>(r < at.p ? PENALTY : 0.0);
+      system.weight_eq[r] = r < at.p ? system.penalty() : zero;
       now.nu[r] = nu[r];
     }
     for (int64_t i = 0; i < at.N; i++) {
@@ -124,12 +133,13 @@ template <class V> class Polish {
       system.free[i] = select(on(upper[i]) | on(lower[i]), zero, at.free[i]);
       now.x[i] = select(on(at.free[i]), now.x[i], at.fixed[i]);
     }
-    system.factor_active(splat<V>(PROXIMAL));
+    system.factor_active();
     V before = splat<V>(__builtin_inf());
     Mask going = open;
+    change = splat<V>(0);
     for (int sweep = 0; sweep <= SWEEPS; sweep++) {
       const V size = defect();
-      going = going & (size < before * 0.5) & (size > splat<V>(0));
+      going = going & (size < before * splat<V>(0.5)) & (size > splat<V>(Limits::DONE));
       before = size;
       if (sweep == SWEEPS || !any(going)) break;
       correct(going);
@@ -139,60 +149,66 @@ template <class V> class Polish {
 
   // The residual of the active set's equations, and its largest entry.
   V defect() {
-    gradient(now, force);
-    clear(gap_row, at.m);
-    add_transposed_times(gap_row, at.Gt, now.x, at.N, at.m);
-    times(gap_eq, at.A, now.x, at.Q, at.N);
+    evaluate(now);
     V size = splat<V>(0), poison = size;
     for (int64_t i = 0; i < at.N; i++) size = magnitude(size, force[i] * system.free[i]), poison += force[i] - force[i];
-    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] -= at.b[r], size = magnitude(size, gap_eq[r]);
-    for (int64_t k = 0; k < at.m; k++) {
-      gap_row[k] = select(on(system.weight[k]), gap_row[k] - at.d[k], splat<V>(0));
-      size = magnitude(size, gap_row[k]);
-    }
+    for (int64_t r = 0; r < at.Q; r++) size = magnitude(size, gap_eq[r]);
+    for (int64_t k = 0; k < at.m; k++) size = magnitude(size, select(on(system.weight[k]), gap_row[k], splat<V>(0)));
     return size + poison;
+  }
+
+  // force = Px + q + A'nu + G'lambda, gap_eq = Ax - b and gap_row = Gx - d at a point.
+  void evaluate(const KktPoint<V>& point) {
+    at.curvature_times(px, point.x);
+    for (int64_t i = 0; i < at.N; i++) anu[i] = gl[i] = Sum{};
+    for (int64_t r = 0; r < at.Q; r++) over_eq[r] = Sum{} - widen<Sum>(at.b[r]);
+    for (int64_t k = 0; k < at.m; k++) over_row[k] = Sum{} - widen<Sum>(at.d[k]);
+    add_both_times(anu, over_eq, at.At, point.nu, point.x, at.N, at.p);
+    add_both_times(gl, over_row, at.Gt, point.lambda, point.x, at.N, at.m);
+    for (int64_t i = 0; i < at.N; i++) force[i] = rounded<V>(px[i] + widen<Sum>(at.q[i]) + anu[i] + gl[i]);
+    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] = rounded<V>(over_eq[r]);
+    for (int64_t k = 0; k < at.m; k++) gap_row[k] = rounded<V>(over_row[k]);
+  }
+
+  Mask settled() const {
+    V size = splat<V>(0);
+    for (int64_t i = 0; i < at.N; i++) size = magnitude(size, now.x[i]);
+    return change <= size * splat<V>(Limits::SETTLED) + splat<V>(Limits::EXACT);
   }
 
   // One sweep of the method of multipliers.
   void correct(Mask going) {
+    clear(lift, at.N), clear(rise, at.Q);
     for (int64_t k = 0; k < at.m; k++) room[k] = system.weight[k] * gap_row[k];
-    times(lift, at.Gt, room, at.N, at.m);
     for (int64_t r = 0; r < at.Q; r++) gap_eq[r] *= system.weight_eq[r];
-    add_transposed_times(lift, at.A, gap_eq, at.Q, at.N);
+    add_times(lift, at.Gt, room, at.N, at.m);
+    add_times(lift, at.At, gap_eq, at.N, at.p);
     for (int64_t i = 0; i < at.N; i++) lift[i] = -force[i] - lift[i];
     system.solve(lift);
-    for (int64_t i = 0; i < at.N; i++) now.x[i] = select(going, now.x[i] + lift[i], now.x[i]);
+    V moved = splat<V>(0);
+    for (int64_t i = 0; i < at.N; i++)
+      moved = magnitude(moved, lift[i]), now.x[i] = select(going, now.x[i] + lift[i], now.x[i]);
+    change = select(going, moved, change);
     clear(room, at.m);
     add_transposed_times(room, at.Gt, lift, at.N, at.m);
     for (int64_t k = 0; k < at.m; k++) {
       const V change = system.weight[k] * (room[k] + gap_row[k]);
       now.lambda[k] = select(going, now.lambda[k] + change, now.lambda[k]);
     }
-    times(rise, at.A, lift, at.Q, at.N);
+    add_transposed_times(rise, at.At, lift, at.N, at.p);
     for (int64_t r = 0; r < at.Q; r++) {
       const V change = system.weight_eq[r] * rise[r] + gap_eq[r];
       now.nu[r] = select(going, now.nu[r] + change, now.nu[r]);
     }
   }
 
-  // y = Px + q + A'nu + G'lambda.
-  void gradient(const KktPoint<V>& point, V* y) const {
-    times(y, at.P, point.x, at.N, at.N);
-    for (int64_t i = 0; i < at.N; i++) y[i] += at.q[i];
-    add_transposed_times(y, at.A, point.nu, at.Q, at.N);
-    for (int64_t first = 0; first < at.N; first += Traits<V>::tile)
-      panel_times<+1>(y + first, at.Gt + first * at.m, point.lambda, at.m);
-  }
-
-  // Where another active set is wanted; it is set up for the next trial.
+  // Where another active set is wanted; it is set up for the next trial. Uses what `evaluate` left.
   Mask corrected() {
-    const V zero = splat<V>(0), penalty = splat<V>(PENALTY);
+    const V zero = splat<V>(0), penalty = system.penalty();
     Mask changed = negate(everywhere<V>());
-    clear(room, at.m);
-    add_transposed_times(room, at.Gt, now.x, at.N, at.m);
     for (int64_t k = 0; k < at.m; k++) {
       const Mask was = on(system.weight[k]);
-      const Mask wanted = on(at.live[k]) & ((was & (now.lambda[k] >= zero)) | (negate(was) & (room[k] > at.d[k])));
+      const Mask wanted = on(at.live[k]) & ((was & (now.lambda[k] >= zero)) | (negate(was) & (gap_row[k] > zero)));
       changed = changed | (was & negate(wanted)) | (wanted & negate(was));
       system.weight[k] = select(wanted, penalty, zero);
       now.lambda[k] = select(wanted, now.lambda[k], zero);
@@ -216,43 +232,18 @@ template <class V> class Polish {
     return changed;
   }
 
-  // |A| |x| or |G| |x|, row by row.
-  static void sizes_by_rows(V* y, const V* M, const V* x, int64_t rows, int64_t columns) {
-    constexpr int T = Traits<V>::tile;
-    clear(y, rows);
-    for (int64_t first = 0; first < rows; first += T)
-      for (int64_t j = 0; j < columns; j++)
-        for (int a = 0; a < T; a++) y[first + a] += absolute(M[first * columns + j * T + a]) * absolute(x[j]);
-  }
-  static void sizes_by_columns(V* y, const V* M, const V* x, int64_t rows, int64_t columns) {
-    constexpr int T = Traits<V>::tile;
-    clear(y, columns);
-    for (int64_t first = 0; first < rows; first += T)
-      for (int64_t j = 0; j < columns; j++)
-        for (int a = 0; a < T; a++) y[j] += absolute(M[first * columns + j * T + a]) * absolute(x[first + a]);
-  }
-
-  // Largest entry of the KKT residual at a point, each part relative to the terms it is a sum of, on the given data.
+  // Largest entry of the KKT residual, each part relative to the terms it is a sum of, on the given data, at the point
+  // that `evaluate` was at.
   V relative_residual(const KktPoint<V>& point) {
-    const V zero = splat<V>(0), one = splat<V>(1), back = at.length / at.cost;
+    const V zero = splat<V>(0), one = splat<V>(1), infinite = splat<V>(__builtin_inf()), back = at.length / at.cost;
     V worst_dual = zero, dual = zero, worst_box = zero, primal = zero, poison = zero;
-    gradient(point, force);
-    times(lift, at.P, point.x, at.N, at.N);
-    const auto count_terms = [&] {
-      for (int64_t i = 0; i < at.n; i++) dual = magnitude(dual, lift[i] * back / at.D[i]);
-    };
-    count_terms();
-    clear(lift, at.N);
-    add_transposed_times(lift, at.A, point.nu, at.Q, at.N);
-    count_terms();
-    times(lift, at.Gt, point.lambda, at.N, at.m);
-    count_terms();
     for (int64_t i = 0; i < at.n; i++) {
       const V out = back / at.D[i], whole = at.length * at.D[i], x = point.x[i], z = point.z[i];
       worst_dual = magnitude(worst_dual, (force[i] + z) * out), poison += force[i] - force[i];
-      dual = magnitude(magnitude(dual, at.q[i] * out), z * out);
-      primal = magnitude(primal, x * whole);
-      V high = splat<V>(__builtin_inf()), low = high;  // room below the upper and above the lower bound, as given
+      dual = magnitude(magnitude(dual, rounded<V>(px[i]) * out), rounded<V>(anu[i]) * out);
+      dual = magnitude(magnitude(dual, rounded<V>(gl[i]) * out), at.q[i] * out);
+      dual = magnitude(dual, z * out), primal = magnitude(primal, x * whole);
+      V high = infinite, low = infinite;  // room below the upper and above the lower bound, as given
       if (at.upper_at >= 0)
         high = select(on(at.live[at.upper_at + i]), (at.d[at.upper_at + i] - x) * whole, high);
       if (at.lower_at >= 0)
@@ -263,23 +254,20 @@ template <class V> class Polish {
       worst_box = magnitude(worst_box, miss);
     }
     V worst_eq = zero, rows = zero, worst_row = zero, inequalities = zero, negative = zero;
-    times(gap_eq, at.A, point.x, at.Q, at.N);
+    clear(rise, at.Q), clear(room, at.m);
+    add_sizes(rise, at.At, point.x, at.N, at.p);
+    add_sizes(room, at.Gt, point.x, at.N, at.m);
     for (int64_t r = 0; r < at.p; r++) {
       const V whole = at.length / at.E[r];
-      worst_eq = magnitude(worst_eq, (gap_eq[r] - at.b[r]) * whole), rows = magnitude(rows, at.b[r] * whole);
-      poison += gap_eq[r] - gap_eq[r];
+      worst_eq = magnitude(worst_eq, gap_eq[r] * whole), poison += gap_eq[r] - gap_eq[r];
+      rows = magnitude(magnitude(rows, at.b[r] * whole), rise[r] * whole);
     }
-    sizes_by_rows(gap_eq, at.A, point.x, at.Q, at.N);
-    for (int64_t r = 0; r < at.p; r++) rows = magnitude(rows, gap_eq[r] * at.length / at.E[r]);
-    clear(room, at.m);
-    add_transposed_times(room, at.Gt, point.x, at.N, at.m);
-    sizes_by_columns(gap_row, at.Gt, point.x, at.N, at.m);
     for (int64_t k = 0; k < at.m; k++) {
       const V whole = at.length / at.F[k], multiplier = point.lambda[k] * back * at.F[k];
-      const V slack = select(on(at.live[k]), (at.d[k] - room[k]) * whole, splat<V>(__builtin_inf()));
+      const V slack = select(on(at.live[k]), -gap_row[k] * whole, infinite);
       worst_row = magnitude(worst_row, select(multiplier > slack, slack, multiplier));
-      inequalities = magnitude(magnitude(inequalities, at.d[k] * whole), gap_row[k] * whole);
-      negative = larger(negative, -multiplier), poison += room[k] - room[k];
+      inequalities = magnitude(magnitude(inequalities, at.d[k] * whole), room[k] * whole);
+      negative = larger(negative, -multiplier), poison += gap_row[k] - gap_row[k];
     }
     dual += one;
     V worst = larger(worst_dual / dual, worst_eq / (rows + one));

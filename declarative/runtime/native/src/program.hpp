@@ -6,6 +6,8 @@
 //
 // and its solution returns as x = t D x^, nu = (t/c) E nu^, lambda = (t/c) F lambda^, z = (t/c) z^ / D.
 //
+// P^ is kept without the factor c, which may differ between instances that share P.
+//
 // All inequalities are Cx + s = d with C = [G; I; -I]: the rows, then the upper and the lower bounds where there are any.
 //
 // Reference: Ruiz, A scaling algorithm to equilibrate both rows and columns norms in matrices, 2001.
@@ -19,51 +21,83 @@ namespace DECLARATIVE_ISA {
 constexpr double UNBOUNDED = 1e20;  // a bound of this magnitude or more is no constraint
 
 // Memory by bumping a pointer; with a null base it only counts.
-template <class V> struct Arena {
-  V* base;
-  int64_t used = 0;
-  V* take(int64_t count) {
-    V* start = base ? base + used : nullptr;
-    used += count;
+struct Arena {
+  char* base;
+  int64_t used = 0;  // bytes, in whole cache lines
+  template <class T> T* take(int64_t count) {
+    T* start = base ? (T*)(base + used) : nullptr;
+    used += (count * (int64_t)sizeof(T) + 63) / 64 * 64;
     return start;
   }
 };
 
 template <class V> static void clear(V* into, int64_t size) {
-  for (int64_t i = 0; i < size; i++) into[i] = splat<V>(0);
+  for (int64_t i = 0; i < size; i++) into[i] = V{};
 }
 
-template <class V> struct Program {
+// V: lanes of vectors. M: the elements of the matrices and of what scales them, lanes too or, where the instances share
+// all matrices, single numbers.
+template <class V, class M> struct Program {
   typedef MaskOf<V> Mask;
   int64_t n, p, m;  // as given
   int64_t N, Q;     // n and p padded
   int64_t count;    // rows of C
   int64_t upper_at, lower_at;  // where the bounds begin in C, or -1
-  V *P, *A, *Gt;    // panels of P (N, N), A (Q, N), G' (N, m)
+  M *P, *At, *Gt;   // panels of P (N, N), scaled by D only; of A' (N, p) and G' (N, m)
   V *q, *b, *d;     // d: right-hand side of C, zero where dead
   V *live;          // one where an inequality is finite, else zero
-  V *D, *E, *F;
+  M *D, *E, *F;
   V *fixed;         // the value of a fixed variable, else zero
   V *free;          // one for a variable that is not fixed, zero for a fixed one and for padding
-  V *by_x, *by_eq, *by_row;  // room for one round of scaling
+  M *by_x, *by_eq, *by_row;  // room for one round of scaling
   V cost, length;
   Mask usable;      // no crossed or senseless bounds
 
-  Program(const declarative::Quadratic& call, Arena<V>& arena)
+  Program(const declarative::Quadratic& call, Arena& arena)
       : n(call.n), p(call.p), m(call.m), N(padded<V>(n)), Q(padded<V>(p)), upper_at(-1), lower_at(-1) {
     count = m;
     if (call.upper.data) upper_at = count, count += N;
     if (call.lower.data) lower_at = count, count += N;
-    P = arena.take(N * N), A = arena.take(Q * N), Gt = arena.take(N * m);
-    q = arena.take(N), b = arena.take(Q), d = arena.take(count), live = arena.take(count);
-    D = arena.take(N), E = arena.take(Q), F = arena.take(m);
-    fixed = arena.take(N), free = arena.take(N);
-    by_x = arena.take(N), by_eq = arena.take(Q), by_row = arena.take(m);
+    P = arena.take<M>(N * N), At = arena.take<M>(N * p), Gt = arena.take<M>(N * m);
+    q = arena.take<V>(N), b = arena.take<V>(Q), d = arena.take<V>(count), live = arena.take<V>(count);
+    D = arena.take<M>(N), E = arena.take<M>(Q), F = arena.take<M>(m);
+    fixed = arena.take<V>(N), free = arena.take<V>(N);
+    by_x = arena.take<M>(N), by_eq = arena.take<M>(Q), by_row = arena.take<M>(m);
   }
 
   // Read instances first, first + 1, ...; the last one of the batch again in the lanes that are left over.
   template <class S> void load(const declarative::Quadratic& call, int64_t first);
   void equilibrate();
+
+  // y = cost P x, summed in Y.
+  template <class Y> void curvature_times(Y* y, const V* x) const {
+    clear(y, N);
+    add_times(y, P, x, N, N);
+    for (int64_t i = 0; i < N; i++) y[i] = widen<Y>(cost) * y[i];
+  }
+
+  // K = cost P on the lower triangle.
+  void copy_curvature(V* K) const {
+    constexpr int T = Traits<V>::tile;
+    for (int64_t I = 0; I < N / T; I++)
+      for (int64_t e = 0; e < (I + 1) * T * T; e++) K[triangle<V>(I) + e] = cost * P[I * T * N + e];
+  }
+
+  // Take the variables out of K where `open` is zero; without bounds there is none. Padding is zero in P, A and G.
+  void restrict_to(const V* open, V* K) const {
+    constexpr int T = Traits<V>::tile;
+    if (upper_at < 0 && lower_at < 0) return;
+    for (int64_t I = 0; I < N / T; I++)
+      for (int64_t j = 0; j < (I + 1) * T; j++)
+        for (int64_t a = 0; a < T; a++) K[triangle<V>(I) + j * T + a] *= open[I * T + a] * open[j];
+  }
+
+  // The largest magnitude in P, before its scaling by cost.
+  M largest_curvature() const {
+    M size = splat<M>(0);
+    for (int64_t e = 0; e < N * N; e++) size = magnitude(size, P[e]);
+    return size;
+  }
 };
 
 // Where the tensor of each lane's instance begins.
@@ -75,7 +109,7 @@ template <class S, class V> struct Sources {
   }
   V operator[](int64_t element) const {
     V v;
-    for (int l = 0; l < Traits<V>::lanes; l++) set_lane(v, l, (double)of[l][element]);
+    for (int l = 0; l < Traits<V>::lanes; l++) set_lane(v, l, of[l][element]);
     return v;
   }
 };
@@ -89,35 +123,36 @@ static void load_vector(V* into, declarative::Batched from, int64_t size, int64_
 }
 
 // A matrix of each instance into panels of its rows, or of its columns, with `across` entries per row of panels.
-template <bool TRANSPOSED, class S, class V>
-static void load_matrix(V* into, declarative::Batched from, int64_t rows, int64_t columns, int64_t across, int64_t first,
+template <bool TRANSPOSED, class S, class V, class M>
+static void load_matrix(M* into, declarative::Batched from, int64_t rows, int64_t columns, int64_t across, int64_t first,
                         int64_t batch) {
-  const Sources<S, V> in(from, first, batch);
+  const Sources<S, M> in(from, first, batch);
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < columns; j++)
       into[TRANSPOSED ? cell<V>(j, i, across) : cell<V>(i, j, across)] = in[i * columns + j];
 }
 
-template <class V> static void symmetrise(V* P, int64_t N) {
+template <class V, class M> static void symmetrise(M* P, int64_t N) {
+  const M half = splat<M>(0.5);
   for (int64_t i = 0; i < N; i++)
     for (int64_t j = 0; j < i; j++) {
-      V& low = P[cell<V>(i, j, N)];
-      V& high = P[cell<V>(j, i, N)];
-      low = high = (low + high) * 0.5;
+      M& low = P[cell<V>(i, j, N)];
+      M& high = P[cell<V>(j, i, N)];
+      low = high = (low + high) * half;
     }
 }
 
-template <class V>
+template <class V, class M>
 template <class S>
-void Program<V>::load(const declarative::Quadratic& call, int64_t first) {
+void Program<V, M>::load(const declarative::Quadratic& call, int64_t first) {
   const V zero = splat<V>(0), one = splat<V>(1);
-  clear(P, N * N), clear(A, Q * N), clear(Gt, N * m), clear(q, N), clear(b, Q);
-  load_matrix<false, S>(P, call.P, n, n, N, first, call.batch);
-  symmetrise(P, N);
+  clear(P, N * N), clear(At, N * p), clear(Gt, N * m), clear(q, N), clear(b, Q);
+  load_matrix<false, S, V>(P, call.P, n, n, N, first, call.batch);
+  symmetrise<V>(P, N);
   load_vector<S>(q, call.q, n, first, call.batch);
-  if (p) load_matrix<false, S>(A, call.A, p, n, N, first, call.batch);
+  if (p) load_matrix<true, S, V>(At, call.A, p, n, p, first, call.batch);
   if (p) load_vector<S>(b, call.b, p, first, call.batch);
-  if (m) load_matrix<true, S>(Gt, call.G, m, n, m, first, call.batch);
+  if (m) load_matrix<true, S, V>(Gt, call.G, m, n, m, first, call.batch);
   if (m) load_vector<S>(d, call.h, m, first, call.batch);
   usable = everywhere<V>();
   for (int64_t k = 0; k < m; k++) {
@@ -142,10 +177,10 @@ void Program<V>::load(const declarative::Quadratic& call, int64_t first) {
       const Mask dead = held | (low <= splat<V>(-UNBOUNDED));
       live[lower_at + i] = select(dead, zero, one), d[lower_at + i] = select(dead, zero, -low);
     }
-    D[i] = one;
   }
-  for (int64_t i = 0; i < Q; i++) E[i] = one;
-  for (int64_t k = 0; k < m; k++) F[k] = one;
+  for (int64_t i = 0; i < N; i++) D[i] = splat<M>(1);
+  for (int64_t r = 0; r < Q; r++) E[r] = splat<M>(1);
+  for (int64_t k = 0; k < m; k++) F[k] = splat<M>(1);
   cost = length = one;
 }
 
@@ -156,46 +191,46 @@ template <class V> static inline V inverse_root(V size) {
 }
 
 // Multiply the rows of panels by `by_row`, and the columns by `by_column`.
-template <class V> static void scale(V* M, const V* by_row, const V* by_column, int64_t rows, int64_t columns) {
+template <class V, class M> static void scale(M* matrix, const M* by_row, const M* by_column, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
   for (int64_t first = 0; first < rows; first += T)
     for (int64_t j = 0; j < columns; j++)
-      for (int a = 0; a < T; a++) M[first * columns + j * T + a] *= by_row[first + a] * by_column[j];
+      for (int a = 0; a < T; a++) matrix[first * columns + j * T + a] *= by_row[first + a] * by_column[j];
 }
 
 // Largest magnitudes of the rows and of the columns of panels, on top of what is there.
-template <class V> static void extents(const V* M, V* of_row, V* of_column, int64_t rows, int64_t columns) {
+template <class V, class M> static void extents(const M* matrix, M* of_row, M* of_column, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
   for (int64_t first = 0; first < rows; first += T)
     for (int64_t j = 0; j < columns; j++)
       for (int a = 0; a < T; a++) {
-        const V size = absolute(M[first * columns + j * T + a]);
+        const M size = absolute(matrix[first * columns + j * T + a]);
         of_row[first + a] = larger(of_row[first + a], size);
         if (of_column) of_column[j] = larger(of_column[j], size);
       }
 }
 
-template <class V> void Program<V>::equilibrate() {
+template <class V, class M> void Program<V, M>::equilibrate() {
   const V zero = splat<V>(0), one = splat<V>(1);
   for (int round = 0; round < 3; round++) {
     clear(by_x, N), clear(by_eq, Q), clear(by_row, m);
-    extents(P, by_x, (V*)nullptr, N, N);
-    extents(A, by_eq, by_x, Q, N);
-    extents(Gt, by_x, by_row, N, m);
-    Mask moved = negate(everywhere<V>());
-    const auto settle = [&](V* sizes, V* total, int64_t size) {
+    extents<V>(P, by_x, (M*)nullptr, N, N);
+    extents<V>(At, by_x, by_eq, N, p);
+    extents<V>(Gt, by_x, by_row, N, m);
+    MaskOf<M> moved = negate(everywhere<M>());
+    const auto settle = [&](M* sizes, M* total, int64_t size) {
       for (int64_t i = 0; i < size; i++) {
         sizes[i] = inverse_root(sizes[i]);
         total[i] *= sizes[i];
-        moved = moved | (sizes[i] != one);
+        moved = moved | (sizes[i] != splat<M>(1));
       }
     };
     settle(by_x, D, N), settle(by_eq, E, Q), settle(by_row, F, m);
     if (!any(moved)) break;
-    scale(P, by_x, by_x, N, N), scale(A, by_eq, by_x, Q, N), scale(Gt, by_x, by_row, N, m);
+    scale<V>(P, by_x, by_x, N, N), scale<V>(At, by_x, by_eq, N, p), scale<V>(Gt, by_x, by_row, N, m);
   }
-  V curvature = zero, reach = zero;
-  for (int64_t i = 0; i < N * N; i++) curvature = magnitude(curvature, P[i]);
+  const V curvature = V{} + largest_curvature();
+  V reach = zero;
   for (int64_t i = 0; i < N; i++) {
     q[i] *= D[i], fixed[i] /= D[i];
     if (upper_at >= 0) d[upper_at + i] /= D[i], reach = magnitude(reach, d[upper_at + i]);
@@ -208,7 +243,6 @@ template <class V> void Program<V>::equilibrate() {
   V steepness = curvature;
   for (int64_t i = 0; i < N; i++) steepness = magnitude(steepness, q[i] / length);
   cost = select(steepness > zero, one / power_of_two(steepness), one);
-  for (int64_t i = 0; i < N * N; i++) P[i] *= cost;
   for (int64_t i = 0; i < N; i++) q[i] *= cost / length, fixed[i] /= length;
   for (int64_t r = 0; r < Q; r++) b[r] /= length;
   for (int64_t k = 0; k < count; k++) d[k] /= length;
