@@ -25,7 +25,8 @@ from declarative.runtime.solvers.interior_point import InteriorPoint
 class NativeInteriorPoint(Solver):
     """Primal-dual interior point in compiled kernels, for `DenseQP`; settings as for `InteriorPoint`.
 
-    The arithmetic is float64 whatever the data's dtype. It runs on as many threads as ``torch.get_num_threads()`` says.
+    Float32 data is solved in float32 with residuals summed in float64, and what that leaves over in float64. It runs on
+    as many threads as ``torch.get_num_threads()`` says.
     """
 
     tolerance: float | None = None
