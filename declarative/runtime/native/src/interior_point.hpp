@@ -57,8 +57,10 @@ template <class V, class M> class InteriorPoint {
     else polish.from(now.x, now.nu, now.s, now.l, open);  // the active set is known, and its system says all
     sensible = in_proportion();
     if (round) {
+      const Mask exact = polish.residual <= splat<V>(Limits::ACCEPTED);
       sensible = sensible & (polish.residual <= splat<V>(ACCEPTED_BEFORE));
       polish.round_to_single();
+      sensible = sensible & (exact | (polish.residual <= splat<V>(ACCEPTED_AFTER)));
     }
   }
 

@@ -5,7 +5,8 @@
 
 namespace DECLARATIVE_ISA {
 
-constexpr double ACCEPTED_SINGLE = 2e-6;  // relative residual of a point found in float64 and rounded to float32
+constexpr double ACCEPTED_SINGLE = 1e-5;  // relative residual of a point found in float64 and rounded to float32
+constexpr double ACCEPTED_AFTER = 2e-6;   // and where rounding is not all that it is
 constexpr double ACCEPTED_BEFORE = 1e-7;  // and what it must be before it
 
 template <class Scalar> struct Precision;
