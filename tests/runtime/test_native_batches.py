@@ -120,9 +120,12 @@ def test_what_float32_cannot_resolve_is_solved_in_float64() -> None:
 def test_shared_matrices_equal_matrices_of_each_instance(sizes: tuple[int, int, int], dtype: torch.dtype) -> None:
     shared = make(37, *sizes, shared=True)
     shared = shared.with_tensors([t.to(dtype) for t in shared.tensors])
-    matrices = {name: getattr(shared, name) for name in ("P", "A", "G")}
-    expanded = {name: None if t is None else t.expand(37, *t.shape).clone() for name, t in matrices.items()}
-    own = DenseQP(**expanded, q=shared.q, b=shared.b, h=shared.h)
+
+    def expand(matrix: Tensor) -> Tensor:
+        return matrix.expand(37, *matrix.shape).clone()
+
+    A, G = (None if t is None else expand(t) for t in (shared.A, shared.G))
+    own = DenseQP(P=expand(shared.P), q=shared.q, A=A, b=shared.b, G=G, h=shared.h)
     close = 1e-12 if dtype == torch.float64 else 1e-6
     one, each = NativeInteriorPoint().solve(shared), NativeInteriorPoint().solve(own)
     for got, want in zip(one.point, each.point, strict=True):

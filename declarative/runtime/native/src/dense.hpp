@@ -61,7 +61,8 @@ template <int SIGN, class V, class M> static inline void multiply_add(V* C, cons
 }
 
 // The same for one instance: its numbers fill the registers along a panel.
-template <int SIGN, class Row, class S> static inline void multiply_add_one(S* C, const S* x, const S* y, int64_t count) {
+template <int SIGN, class Row, class S>
+static inline void multiply_add_one(S* C, const S* x, const S* y, int64_t count) {
   constexpr int T = Traits<S>::tile, COLUMNS = MANY_REGISTERS ? T : 4;
   for (int first = 0; first < T; first += COLUMNS) {
     Row c[COLUMNS];

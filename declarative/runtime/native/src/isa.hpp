@@ -26,7 +26,8 @@ static void store(Batched into, int64_t instance, const V* from, int l, int64_t 
 
 // Whether the batch has one P, one A and one G.
 static bool shares_matrices(const declarative::Quadratic& problem) {
-  return problem.batch > 1 && !problem.P.stride && (!problem.p || !problem.A.stride) && (!problem.m || !problem.G.stride);
+  return problem.batch > 1 && !problem.P.stride && (!problem.p || !problem.A.stride) &&
+         (!problem.m || !problem.G.stride);
 }
 
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -38,7 +39,8 @@ template <class Method> static int64_t room_for(const declarative::Quadratic& pr
   return arena.used;
 }
 
-template <template <class, class> class Method, class V> static int64_t room_over(const declarative::Quadratic& problem) {
+template <template <class, class> class Method, class V>
+static int64_t room_over(const declarative::Quadratic& problem) {
   return shares_matrices(problem) ? room_for<Method<V, ScalarOf<V>>>(problem) : room_for<Method<V, V>>(problem);
 }
 
@@ -73,7 +75,8 @@ static void in_both_precisions(int64_t first, bool one, int64_t batch, Work work
   }
 }
 
-template <class S, class V, class M> static void solve_with(const SolveCall& call, int64_t first, bool again, void* room) {
+template <class S, class V, class M>
+static void solve_with(const SolveCall& call, int64_t first, bool again, void* room) {
   Arena arena{(char*)room};
   InteriorPoint<V, M> solver(call.problem, arena);
   Program<V, M>& at = solver.at;
@@ -133,7 +136,8 @@ static void adjoint_with(const AdjointCall& call, int64_t first, bool again, voi
 
 template <class S, class V>
 static void adjoint_over(const AdjointCall& call, int64_t first, bool again, void* room, double* shared) {
-  if (Traits<V>::lanes > 1 && shares_matrices(call.problem)) adjoint_with<S, V, ScalarOf<V>>(call, first, again, room, shared);
+  if (Traits<V>::lanes > 1 && shares_matrices(call.problem))
+    adjoint_with<S, V, ScalarOf<V>>(call, first, again, room, shared);
   else adjoint_with<S, V, V>(call, first, again, room, shared);
 }
 

@@ -191,7 +191,8 @@ template <class V> static inline V inverse_root(V size) {
 }
 
 // Multiply the rows of panels by `by_row`, and the columns by `by_column`.
-template <class V, class M> static void scale(M* matrix, const M* by_row, const M* by_column, int64_t rows, int64_t columns) {
+template <class V, class M>
+static void scale(M* matrix, const M* by_row, const M* by_column, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
   for (int64_t first = 0; first < rows; first += T)
     for (int64_t j = 0; j < columns; j++)
@@ -199,7 +200,8 @@ template <class V, class M> static void scale(M* matrix, const M* by_row, const 
 }
 
 // Largest magnitudes of the rows and of the columns of panels, on top of what is there.
-template <class V, class M> static void extents(const M* matrix, M* of_row, M* of_column, int64_t rows, int64_t columns) {
+template <class V, class M>
+static void extents(const M* matrix, M* of_row, M* of_column, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
   for (int64_t first = 0; first < rows; first += T)
     for (int64_t j = 0; j < columns; j++)
