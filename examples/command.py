@@ -1,0 +1,38 @@
+"""What the examples are run with: ``python -m examples.NAME [--full]``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+OUT = Path(__file__).parent / "out"
+
+
+def full(description: str, what: str) -> bool:
+    """Whether ``--full`` is asked for, which is told as ``what``. Sets float64 and one thread: the tensors are small."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--full", action="store_true", help=what)
+    asked: bool = parser.parse_args().full
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    return asked
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: the first column's cells are names, the others' numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2), header_style="dim")
+    for j, column in enumerate(columns):
+        table.add_column(column, justify="right" if j else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, width=120).print(table, "")
+
+
+def wrote(path: Path) -> None:
+    """Tell where the figure is, as the caller would type it."""
+    print(f"  figure  {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
