@@ -15,6 +15,8 @@ from os import PathLike
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+import torch
+
 from declarative.canonical.mismatch import Mismatch
 from declarative.codegen.names import class_name
 from declarative.codegen.torch_module import emit, shell
@@ -22,6 +24,7 @@ from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
 from declarative.frontend import parse_program
 from declarative.frontend.read import read_text
 from declarative.ir.program import Program
+from declarative.runtime.errors import InputError
 from declarative.runtime.layer import Layer
 from declarative.structures import Canonical, Match, Recognition, canonicalise, recognise
 from declarative.structures.cone_program import ConeProgramMatch
@@ -47,7 +50,7 @@ class Compilation:
 
 
 def compile(source: str | PathLike[str] | Program | SupportsBuild, **sizes: int) -> type[Layer]:
-    """A layer class from a ``.opt`` file, a program, or a layer built in Python.
+    """A layer class from a ``.opt`` file, a program's text of several lines, a program, or a layer built in Python.
 
     ``sizes`` fixes dimensions by name. A class whose structure needs sizes that are still open takes them from the
     arguments of each call, specialises itself to them and keeps what it made. The emitted source of a class is its
@@ -81,7 +84,10 @@ class SupportsBuild(Protocol):
 
 
 def read(path: str | PathLike[str], sizes: Mapping[str, int] | None = None) -> Program:
-    """A program from a ``.opt`` file; raises `DiagnosticError` with everything that is wrong with it."""
+    """A program from a ``.opt`` file, or from its text, which has several lines and so is no path; raises
+    `DiagnosticError` with everything that is wrong with it."""
+    if isinstance(path, str) and "\n" in path:
+        return parse_program(path, sizes=sizes)
     return parse_program(read_text(path), str(path), sizes)
 
 
@@ -156,6 +162,12 @@ def specialising(compilation: Compilation, sizes: Mapping[str, int], key: str | 
     def specialised(self: Layer, found: Mapping[str, int]) -> type[Layer]:
         key = tuple((d.name, found[d.name]) for d in program.dimensions)
         if key not in made:
+            if torch.compiler.is_compiling():  # what is emitted cannot be traced while it is being emitted
+                named = ", ".join(f"{name}={size}" for name, size in key)
+                raise InputError(
+                    f"{compilation.class_name}: the module of sizes {named} is not there yet; give them to "
+                    f"dl.compile(..., {named}), or call the layer once with these shapes before torch.compile"
+                )
             made[key] = load(emit(program, match, dict(key)), compilation.class_name)
         return made[key]
 

@@ -86,7 +86,8 @@ class AffineMap:
     def _on(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Rows, columns, coefficients and constant as tensors, made once per device and dtype."""
         key = (device, dtype)
-        if key not in self._placed:
+        placed = self._placed.get(key)
+        if placed is None:
             row, column, coefficient = self.entries
             constant = torch.zeros(self.rows, dtype=torch.float64)
             if isinstance(self.constant, dict):
@@ -94,10 +95,12 @@ class AffineMap:
                     constant[i] = value
             elif len(self.constant):
                 constant = torch.tensor(self.constant, dtype=torch.float64)
-            self._placed[key] = (
+            placed = (
                 torch.tensor(row, dtype=torch.long, device=device),
                 torch.tensor(column, dtype=torch.long, device=device),
                 torch.tensor(coefficient, dtype=torch.float64).to(device, dtype),
                 constant.to(device, dtype),
             )
-        return self._placed[key]
+            if not torch.compiler.is_compiling():  # what an export makes here is no tensor of ours
+                self._placed[key] = placed
+        return placed

@@ -20,7 +20,7 @@ Differentiating through a cone program, 2019.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Self
 
@@ -59,11 +59,15 @@ class ConePattern:
     A_rows: tuple[int, ...]
     A_columns: tuple[int, ...]
     cones: tuple[ConeSpec, ...]
+    text: str = field(init=False, repr=False, compare=False)
+    """The fields as Python writes them, here because a compiler of torch cannot."""
 
     def __post_init__(self) -> None:
         for name in ("P_rows", "P_columns", "A_rows", "A_columns"):
             object.__setattr__(self, name, tuple(int(i) for i in getattr(self, name)))
         object.__setattr__(self, "cones", tuple((kind, value) for kind, value in self.cones))
+        fields = (self.n, self.m, self.P_rows, self.P_columns, self.A_rows, self.A_columns, self.cones)
+        object.__setattr__(self, "text", repr(fields))
         self._check_places("P", self.P_rows, self.P_columns, self.n)
         self._check_places("A", self.A_rows, self.A_columns, self.m)
         if any(i > j for i, j in zip(self.P_rows, self.P_columns, strict=True)):
@@ -124,6 +128,12 @@ class ConeProgram(Problem):
     def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
         P, q, A, b = tensors
         return type(self)(self.pattern, P=P, q=q, A=A, b=b)
+
+    def point_sizes(self) -> tuple[int, ...]:
+        return self.pattern.n, self.pattern.m, self.pattern.m
+
+    def stated(self) -> tuple[str, bool]:
+        return "cone " + self.pattern.text, False
 
     def residual(self, point: Point) -> Point:
         x, z, s = point

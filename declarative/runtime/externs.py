@@ -45,25 +45,30 @@ def with_weights(
     method with those tensors in their place. Raises `InputError` where an extern is random or mixes the batch in its
     present mode.
     """
-    named: dict[str, Tensor] = {}
+    weights: list[Tensor] = []
+    places: dict[str, int] = {}
     seen: set[int] = set()
     for extern in externs:
         module = layer.get_submodule(extern)
         refuse_unsettled(extern, module)
-        for name, weight in module.named_parameters():
-            if id(weight) not in seen:
-                seen.add(id(weight))
-                named[f"layer.{extern}.{name}"] = weight
-    names = tuple(named)
+        for path, part in module.named_modules(prefix=f"layer.{extern}"):
+            if id(part) in seen:  # each place where a weight is kept once, or it would be restored to what replaced it
+                continue
+            seen.add(id(part))
+            for name, weight in part.named_parameters(recurse=False):
+                known = (i for i, other in enumerate(weights) if other is weight)
+                places[f"{path}.{name}"] = next(known, len(weights))
+                if places[f"{path}.{name}"] == len(weights):
+                    weights.append(weight)
     bound = _Method(layer, method)
 
     def function(*arguments: Tensor) -> Tensor:
-        split = len(arguments) - len(names)
-        replaced = dict(zip(names, arguments[split:], strict=True))
-        value: Tensor = torch.func.functional_call(bound, replaced, arguments[:split])
+        split = len(arguments) - len(weights)
+        replaced = {name: arguments[split + place] for name, place in places.items()}
+        value: Tensor = torch.func.functional_call(bound, replaced, arguments[:split], tie_weights=False)
         return value
 
-    return function, tuple(named.values())
+    return function, tuple(weights)
 
 
 def checked(

@@ -13,6 +13,7 @@ Reference: Krantz and Parks, The Implicit Function Theorem, 2002; Amos and Kolte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -35,7 +36,7 @@ def solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFail
     ``on_failure``: ``"raise"`` raises `SolveError` naming the instances without an answer, ``"nan"`` gives them NaN
     and a zero gradient, ``"keep"`` gives whatever the solver ended with, and a zero gradient.
     """
-    if torch.compiler.is_compiling():  # iterations are no graph: the compiler breaks here, and calls them as they are
+    if torch.compiler.is_compiling():  # a layer's solve is a node, see `graph`; called by itself it breaks the graph
         return torch.compiler.disable(_solve)(problem, solver, adjoint, on_failure)  # type: ignore[no-any-return, no-untyped-call]
     return _solve(problem, solver, adjoint, on_failure)
 
@@ -141,19 +142,22 @@ class _Solution(torch.autograd.Function):
         *tensors: Tensor,
     ) -> Any:
         """The mapped dimension becomes one more leading batch dimension."""
-        ranks = problem.core_ranks
-        batch = max(
-            t.dim() - rank - (dim is not None) for t, rank, dim in zip(tensors, ranks, in_dims[4:], strict=True)
-        )
-        moved = []
-        for tensor, rank, dim in zip(tensors, ranks, in_dims[4:], strict=True):
-            if dim is not None:
-                tensor = tensor.movedim(dim, 0)
-                missing = batch - (tensor.dim() - rank - 1)
-                tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
-            moved.append(tensor)
+        moved = mapped_first(tensors, problem.core_ranks, in_dims[4:])
         output = _Solution.apply(problem.with_tensors(moved), solver, adjoint, on_failure, *moved)  # type: ignore[no-untyped-call]
         return output, (0,) * len(output)
+
+
+def mapped_first(tensors: Sequence[Tensor], ranks: Sequence[int], dims: Sequence[int | None]) -> list[Tensor]:
+    """Tensors with the dimension that is mapped over as the first of their batch; ``ranks`` count the others' last."""
+    batch = max(t.dim() - rank - (dim is not None) for t, rank, dim in zip(tensors, ranks, dims, strict=True))
+    moved = []
+    for tensor, rank, dim in zip(tensors, ranks, dims, strict=True):
+        if dim is not None:
+            tensor = tensor.movedim(dim, 0)
+            missing = batch - (tensor.dim() - rank - 1)
+            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
+        moved.append(tensor)
+    return moved
 
 
 _wrapped = torch._C._functorch.is_functorch_wrapped_tensor

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from declarative.runtime import implicit
+from declarative.runtime import graph, implicit
 from declarative.runtime.binding import (
     Bound,
     all_finite,
@@ -220,6 +220,8 @@ class Layer(Owner):
             from declarative.runtime import defaults, gradients
 
             problem = self.specialised(bound.sizes).data(self, *bound.values)
+            if torch.compiler.is_compiling():
+                return graph.solve(self, problem, on_failure)
             solver = defaults.chosen_solver(self.solver, problem, self.tolerance, self.max_iterations)
             adjoint = defaults.chosen_adjoint(self.adjoint, problem)
             solved = gradients.solve(problem, solver, adjoint, on_failure, self.gradient)
@@ -250,11 +252,11 @@ class Layer(Owner):
     def _outputs(self, bound: Bound, point: Point) -> Any:
         kind = self.specialised(bound.sizes)
         outputs = kind.outputs(self, kind.point_type(*point), *bound.values)
-        if bound.dtype is None:
-            return outputs
-        if isinstance(outputs, Tensor):
-            return outputs.to(bound.dtype)
-        return type(outputs)(*(o.to(bound.dtype) for o in outputs))
+        if bound.dtype is not None:
+            single = isinstance(outputs, Tensor)
+            outputs = outputs.to(bound.dtype) if single else type(outputs)(*(o.to(bound.dtype) for o in outputs))
+        # An exported graph may run where the layer's named tuple is not known.
+        return tuple(outputs) if torch.compiler.is_exporting() and not isinstance(outputs, Tensor) else outputs
 
 
 def _surely_finite(part: Tensor) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from declarative.runtime.binding import Bound, Spec, bind
 from declarative.runtime.errors import InputError
 from declarative.runtime.externs import checked
+from declarative.runtime.living import number_of
 from declarative.runtime.parametrizations import Parametrization, initial_value, parametrization
 from declarative.runtime.problem import Adjoint, Solver
 from declarative.runtime.recipe import Made
@@ -55,6 +56,7 @@ class Owner(nn.Module, metaclass=Made):
             self.parametrizations = nn.ModuleDict()
             self.unconstrained = nn.ParameterDict()
         self._calls: dict[Any, Bound] = {}
+        self.number = number_of(self)
         given = {name: value for name, value in keywords.items() if value is not None}
         self._refuse_unknown(given)
         self.on_failure, self.check_inputs, self.tolerance, self.max_iterations = "raise", False, None, None
@@ -164,6 +166,10 @@ class Owner(nn.Module, metaclass=Made):
             return
         self.parametrizations[spec.name] = kept
         self.unconstrained[spec.name] = nn.Parameter(self._inverse(spec.name, start))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.number = number_of(self)
 
     def __repr__(self) -> str:
         """The signature on one line, ``ElasticNet(A[m, n], b[m]; learned lasso)``, and the externs below it."""

@@ -42,14 +42,23 @@ class Problem(ABC):
         Differentiable in the data and in the point; the gradient of the solution is read off it.
         """
 
+    def point_sizes(self) -> tuple[int, ...]:
+        """The last dimension of every tensor of a point."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be a node of a compiled graph")
+
+    def stated(self) -> tuple[str, bool]:
+        """All but the data as text, which `restated` reads, and whether that needs the layer; see `graph`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be a node of a compiled graph")
+
     @property
     def batch_shape(self) -> torch.Size:
         """Leading dimensions of all data, broadcast together."""
-        shapes = {t.shape[: t.dim() - rank] for t, rank in zip(self.tensors, self.core_ranks, strict=True)}
-        shapes.discard(torch.Size())
-        if len(shapes) <= 1:
-            return torch.Size(*shapes)
-        return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+        batch = torch.Size()
+        for tensor, rank in zip(self.tensors, self.core_ranks, strict=True):
+            own = tensor.shape[: tensor.dim() - rank]
+            if own and own != batch:
+                batch = torch.Size(torch.broadcast_shapes(own, batch)) if batch else own  # type: ignore[no-untyped-call]
+        return batch
 
 
 @dataclass(frozen=True)

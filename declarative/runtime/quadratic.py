@@ -147,6 +147,12 @@ class DenseQP(Problem):
             return self
         return type(self)(**dict(zip(self._present, tensors, strict=True)))
 
+    def point_sizes(self) -> tuple[int, ...]:
+        return self.n, self.p, self.m, self.n
+
+    def stated(self) -> tuple[str, bool]:
+        return "quadratic " + " ".join(self._present), False
+
     @staticmethod
     def unpack(point: Point) -> QPPoint:
         """The point by the names of its parts."""

@@ -130,6 +130,10 @@ class LocalProblem(SmoothProblem):
         self._equalities = equalities
         self._inequalities = inequalities
 
+    def point_sizes(self) -> tuple[int, ...]:
+        x = self.start.expand(*self.batch_shape, self.size)
+        return self.size, self.equality(x).shape[-1], self.inequality(x).shape[-1]
+
     @property
     def constrained(self) -> bool:
         return self._equalities is not None or self._inequalities is not None
@@ -277,6 +281,9 @@ class RootProblem(SmoothProblem):
     def fixed_point(self) -> bool:
         """Whether the system is stated as x - g(x) = 0."""
         return self._fixed_point
+
+    def point_sizes(self) -> tuple[int, ...]:
+        return (self.size,)
 
     def residual(self, point: Point) -> Point:
         (x,) = point

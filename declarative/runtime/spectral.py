@@ -49,14 +49,15 @@ def matrix_abs(A: Tensor) -> Tensor:
         sizes = values.abs()
         root = torch.where(finite, (basis * sizes[..., None, :]) @ basis.mT, torch.nan)
     square, step = exact @ exact, root
+    solve: Any = _ReverseSylvester.apply if torch.compiler.is_compiling() else _Sylvester.apply
     for _ in range(2):
-        step = step + _Sylvester.apply(step, square - step @ step, basis, sizes)  # type: ignore[no-untyped-call]
+        step = step + solve(step, square - step @ step, basis, sizes)
     # The value is the eigendecomposition's; the steps carry the derivatives.
     return (root + (step - step.detach())).to(A.dtype)
 
 
-class _Sylvester(torch.autograd.Function):
-    """X with S X + X S = C, for a symmetric S = Q diag(d) Q' with d >= 0, all (*batch, n, n)."""
+class _ReverseSylvester(torch.autograd.Function):
+    """X with S X + X S = C, for a symmetric S = Q diag(d) Q' with d >= 0, all (*batch, n, n); for torch's compiler."""
 
     generate_vmap_rule = True
 
@@ -77,8 +78,13 @@ class _Sylvester(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
         S, basis, sizes, X = ctx.saved_tensors
-        C_bar = _Sylvester.apply(S, bar, basis, sizes)  # type: ignore[no-untyped-call]
+        solve: Any = _ReverseSylvester.apply if torch.compiler.is_compiling() else _Sylvester.apply
+        C_bar = solve(S, bar, basis, sizes)
         return -(C_bar @ X.mT + X.mT @ C_bar), C_bar, None, None
+
+
+class _Sylvester(_ReverseSylvester):
+    """The same, also in forward mode, which torch's compiler does not take from a function of one's own."""
 
     @staticmethod
     def jvp(ctx: Any, S_dot: Tensor | None, C_dot: Tensor | None, *_: None) -> Tensor:

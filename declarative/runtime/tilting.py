@@ -13,15 +13,13 @@ iterative processes, 1992 (derivatives through Newton steps).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from declarative.runtime.search import search
 from declarative.runtime.transforms import values_are_hidden
-
-Excess = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, Tensor]]
 
 DOUBLINGS, STEPS = 64, 100
 
@@ -42,29 +40,38 @@ def tilted_softmax(logits: Tensor, cost: Tensor, slopes: Tensor, limit: Tensor, 
     (*batch, 1). Where no positive y keeps within the limit, NaN in the instance. Differentiable three times.
     """
 
-    def excess(t: Tensor, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Cost over the limit at t, and its slope."""
-        scores, a, d, b, s = given
-        share = torch.softmax(scores - t * d, -1)
-        mean = (share * d).sum(-1, keepdim=True)
-        return s * (share * a).sum(-1, keepdim=True) - b, -s * (share * a * (d - mean)).sum(-1, keepdim=True)
-
     whole = total if isinstance(total, Tensor) else logits.new_full((1,), total)
     given = (logits, cost, slopes, limit, whole)
     with torch.no_grad():
-        root, feasible, active = _root(excess, tuple(g.detach() for g in given))
+        root, feasible, active = _root(*(g.detach() for g in given))
     t = root
     for _ in range(2):
-        over, slope = excess(t, given)
+        over, slope = _excess(t, *given)
         t = torch.where(active, t - over / torch.where(active, slope, 1), 0)
     t = torch.where(feasible, t, torch.nan)
     return Tilted(whole * torch.softmax(logits - t * slopes, -1), t)
 
 
-def _root(excess: Excess, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+def _excess(
+    t: Tensor, logits: Tensor, cost: Tensor, slopes: Tensor, limit: Tensor, total: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cost over the limit at t, and its slope."""
+    share = torch.softmax(logits - t * slopes, -1)
+    mean = (share * slopes).sum(-1, keepdim=True)
+    over = total * (share * cost).sum(-1, keepdim=True) - limit
+    return over, -total * (share * cost * (slopes - mean)).sum(-1, keepdim=True)
+
+
+def _root_like(logits: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    t = _excess(torch.zeros_like(others[2]), logits, *others)[0]
+    return t, t > 0, t < 0
+
+
+@search(_root_like)
+def _root(logits: Tensor, cost: Tensor, slopes: Tensor, limit: Tensor, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The root (*batch, 1), where there is one, and where it is positive."""
-    _, cost, slopes, limit, total = given
-    at_zero = excess(torch.zeros_like(limit), given)[0]
+    given = (logits, cost, slopes, limit, total)
+    at_zero = _excess(torch.zeros_like(limit), *given)[0]
     low = torch.zeros_like(at_zero)
     cheapest = total * cost.amin(-1, keepdim=True)
     active = at_zero > 0
@@ -73,13 +80,13 @@ def _root(excess: Excess, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Te
     spread = slopes.amax(-1, keepdim=True) - slopes.amin(-1, keepdim=True)
     high = 1 / torch.where(sought, spread, 1) + low
     for _ in range(DOUBLINGS):
-        over = sought & (excess(high, given)[0] > 0)
+        over = sought & (_excess(high, *given)[0] > 0)
         if not values_are_hidden(over) and not bool(over.any()):
             break
         high = torch.where(over, 2 * high, high)
     t = (low + high) / 2
     for _ in range(STEPS):
-        value, slope = excess(t, given)
+        value, slope = _excess(t, *given)
         low, high = torch.where(value > 0, t, low), torch.where(value > 0, high, t)
         step = t - value / torch.where(slope < 0, slope, -1)
         moved = torch.where((step > low) & (step < high) & (slope < 0), step, (low + high) / 2)

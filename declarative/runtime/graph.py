@@ -1,0 +1,201 @@
+"""A solve as one node of the graphs that torch compiles and exports.
+
+A compiler of torch cannot look into an iteration that runs until it converges, so the solve of a layer is one
+operator, ``declarative::solve``, and its backward pass another, ``declarative::pull_back``; what a layer computes
+before and after is traced as usual. An operator of torch takes tensors and text. The text says which problem the
+tensors are the data of, and how it is solved: a quadratic program or a cone program states itself in full, so that an
+exported graph runs in any process that imports this package; a problem made of a layer's own functions (a local
+problem, a root, a solver or an adjoint that the user set) names the living layer, and stays within its process.
+
+The numbers, the statuses and the failure policy are those of `implicit`: an instance without a solution raises when the
+compiled function runs. A closed form is traced whole; where it has no solution, it gives NaN and does not raise.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from declarative.runtime import defaults, implicit
+from declarative.runtime.errors import InputError, LayerError
+from declarative.runtime.living import living
+from declarative.runtime.problem import Adjoint, Problem, Solved, Solver
+from declarative.runtime.pullback import pull_back
+from declarative.runtime.restated import restated, sizes_of
+
+if TYPE_CHECKING:
+    from declarative.runtime.implicit import OnFailure
+    from declarative.runtime.layer import Layer
+
+
+class Task(NamedTuple):
+    """What a node's text says."""
+
+    problem: str
+    """The problem without its data, as its class states it."""
+    layer: int
+    """The number of the layer whose functions, solver or adjoint take part, or -1."""
+    solver_name: str | None
+    adjoint_name: str | None
+    tolerance: float | None
+    max_iterations: int | None
+    on_failure: OnFailure
+
+    def living(self) -> Layer | None:
+        """The layer that takes part, if any; raises `LayerError` where it is no longer there."""
+        if self.layer < 0:
+            return None
+        layer = living(self.layer)
+        if layer is None:
+            raise LayerError(
+                "this compiled or exported graph solves a problem made of a layer's own functions, and that layer is "
+                "not in this process; save the layer itself instead, with pickle or torch.save"
+            )
+        return cast("Layer", layer)
+
+    def solver(self, problem: Problem) -> Solver:
+        layer = self.living()
+        choice = self.solver_name if layer is None else layer.solver
+        return defaults.chosen_solver(choice, problem, self.tolerance, self.max_iterations)
+
+    def adjoint(self, problem: Problem) -> Adjoint:
+        layer = self.living()
+        return defaults.chosen_adjoint(self.adjoint_name if layer is None else layer.adjoint, problem)
+
+
+def solve(layer: Layer, problem: Problem, on_failure: OnFailure) -> Solved:
+    """What `implicit.solve` does, as a node of the graph being traced. Raises `InputError` for another gradient than
+    the implicit one."""
+    if layer.gradient != "implicit":
+        raise InputError(
+            f'gradient is {layer.gradient!r}, and torch\'s compiler traces no iterations; expected "implicit"'
+        )
+    stated, needs_layer = problem.stated()
+    names = [choice if isinstance(choice, str) else None for choice in (layer.solver, layer.adjoint)]
+    objects = [choice for choice in (layer.solver, layer.adjoint) if choice is not None and not isinstance(choice, str)]
+    number = layer.number if needs_layer or objects else -1
+    settings = f"{layer.tolerance!r}, {layer.max_iterations!r}, {on_failure!r}"
+    text = f"({stated!r}, {number}, {names[0]!r}, {names[1]!r}, {settings})"
+    *point, status, iterations, residual = torch.ops.declarative.solve(list(problem.tensors), text)
+    return Solved(tuple(point), status, iterations, residual)
+
+
+@functools.lru_cache(maxsize=256)
+def _task(text: str) -> Task:
+    return Task(*ast.literal_eval(text))
+
+
+def _problem(task: Task, tensors: Sequence[Tensor]) -> Problem:
+    return restated(task.problem, task.living(), tensors)
+
+
+def _with_autograd() -> AbstractContextManager[object]:
+    """Autograd as outside of an operator, in whose kernels torch switches it off; solvers and adjoints need it."""
+    stack = ExitStack()
+    none = torch._C._dispatch_tls_local_exclude_set() - torch._C._dispatch_tls_local_exclude_set()
+    stack.enter_context(torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), none))
+    return stack
+
+
+@torch.library.custom_op("declarative::solve", mutates_args=())
+def _solve(tensors: list[Tensor], how: str) -> list[Tensor]:
+    task = _task(how)
+    problem = _problem(task, [t.detach() for t in tensors])
+    with _with_autograd(), torch.no_grad():
+        solved = implicit.solve(problem, task.solver(problem), task.adjoint(problem), task.on_failure)
+    return [*(p.clone() for p in solved.point), solved.status, solved.iterations, solved.residual]
+
+
+@_solve.register_fake
+def _(tensors: list[Tensor], how: str) -> list[Tensor]:
+    task = _task(how)
+    problem = _problem(task, tensors)
+    sizes, batch, like = sizes_of(task.problem) or problem.point_sizes(), problem.batch_shape, tensors[-1]
+    return [
+        *(like.new_empty((*batch, size)) for size in sizes),
+        like.new_empty(batch, dtype=torch.int8),
+        like.new_empty(batch, dtype=torch.int32),
+        like.new_empty(batch),
+    ]
+
+
+@torch.library.custom_op("declarative::pull_back", mutates_args=())
+def _pull_back(
+    tensors: list[Tensor], point: list[Tensor], status: Tensor, bars: list[Tensor], wanted: list[int], how: str
+) -> list[Tensor]:
+    task = _task(how)
+    problem = _problem(task, [t.detach() for t in tensors])
+    at, given = tuple(p.detach() for p in point), tuple(b.detach() for b in bars)
+    adjoint = task.adjoint(problem)
+    with _with_autograd():
+        with torch.no_grad():
+            found = adjoint.pull_back(problem, at, given, status, wanted)
+        if found is None:
+            found = pull_back(problem, adjoint, problem.tensors, at, status, given, wanted)
+    return [g.clone() for g in found]
+
+
+@_pull_back.register_fake
+def _(
+    tensors: list[Tensor], point: list[Tensor], status: Tensor, bars: list[Tensor], wanted: list[int], how: str
+) -> list[Tensor]:
+    return [torch.empty_like(tensors[i], memory_format=torch.contiguous_format) for i in wanted]
+
+
+def _keep(ctx: Any, inputs: tuple[list[Tensor], str], output: list[Tensor]) -> None:
+    tensors, ctx.how = inputs
+    *point, status, _, _ = output
+    ctx.count, ctx.wanted = len(tensors), [i for i, t in enumerate(tensors) if t.requires_grad]
+    ctx.save_for_backward(*tensors, *point, status)
+
+
+def _backward(ctx: Any, bars: list[Tensor]) -> tuple[list[Tensor | None], None]:
+    *rest, status = ctx.saved_tensors
+    tensors, point = rest[: ctx.count], rest[ctx.count :]
+    found = torch.ops.declarative.pull_back(tensors, point, status, list(bars[: len(point)]), ctx.wanted, ctx.how)
+    gradients: list[Tensor | None] = [None] * ctx.count
+    for i, gradient in zip(ctx.wanted, found, strict=True):
+        gradients[i] = gradient
+    return gradients, None
+
+
+_solve.register_autograd(_backward, setup_context=_keep)
+
+
+@_solve.register_vmap
+def _(info: Any, in_dims: Any, tensors: list[Tensor], how: str) -> tuple[list[Tensor], list[int]]:
+    ranks = _problem(_task(how), tensors).core_ranks
+    found = torch.ops.declarative.solve(implicit.mapped_first(tensors, ranks, in_dims[0]), how)
+    return found, [0] * len(found)
+
+
+@_pull_back.register_vmap
+def _(
+    info: Any,
+    in_dims: Any,
+    tensors: list[Tensor],
+    point: list[Tensor],
+    status: Tensor,
+    bars: list[Tensor],
+    wanted: list[int],
+    how: str,
+) -> tuple[list[Tensor], list[int]]:
+    """Every instance that is mapped over has a gradient of its own, also of what all of them share."""
+    ranks = _problem(_task(how), tensors).core_ranks
+    dims = list(in_dims[0])
+    for i in wanted:
+        if dims[i] is None:
+            tensors, dims = [*tensors], [*dims]
+            tensors[i], dims[i] = tensors[i].expand(info.batch_size, *tensors[i].shape), 0
+    given, ends = [*tensors, *point, status, *bars], [*dims, *in_dims[1], in_dims[2], *in_dims[3]]
+    moved = implicit.mapped_first(given, [*ranks, *[1] * len(point), 0, *[1] * len(bars)], ends)
+    first, last = len(tensors), len(tensors) + len(point)
+    whole = (moved[:first], moved[first:last], moved[last], moved[last + 1 :])
+    found = torch.ops.declarative.pull_back(*whole, wanted, how)
+    return found, [0] * len(found)

@@ -1,0 +1,280 @@
+"""Layers under torch.compile and torch.export: one graph, the numbers of the layer itself, and the failure policy."""
+
+from __future__ import annotations
+
+import copy
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch._dynamo.testing
+from torch import Tensor, nn
+
+import declarative as dl
+from declarative.runtime.errors import SolveError
+
+F64 = torch.float64
+
+QP = """layer QP
+dim n, m
+param Q[n, n] psd
+param q[n]
+param G[m, n]
+param h[m]
+var x[n]
+minimize 1/2 * quad_form(x, Q) + q' @ x
+subject to
+  rows: G @ x <= h
+output x, dual(rows) as price
+"""
+SPARSEMAX = """layer Sparsemax
+dim n
+param x[n]
+var y[n]
+minimize sum_squares(y - x)
+subject to
+  y >= 0
+  sum(y) == 1
+"""
+BUDGET = """layer Budget
+dim n
+param x[n]
+param cost[n] nonneg
+param limit nonneg
+var y[n]
+maximize x' @ y + sum(entr(y))
+subject to
+  sum(y) == 1
+  cost' @ y <= limit
+"""
+SHRINK = """layer Shrink
+dim m, n
+param M[m, n]
+param tau nonneg
+var X[m, n]
+minimize 1/2 * sum_squares(X - M) + tau * norm_nuc(X)
+"""
+CONE = """layer Ball
+dim n = 3
+param c[n]
+param r nonneg
+var x[n]
+minimize norm2(x - c) + norm1(x)
+subject to
+  norm2(x) <= r
+"""
+LASSO = """layer Lasso
+dim m, n
+param A[m, n]
+param b[m]
+param lasso nonneg learned
+var w[n]
+minimize 1/2 * sum_squares(A @ w - b) + lasso * norm1(w)
+"""
+INFER = """layer Infer
+dim d, k
+param x[d]
+param z0[k]
+extern decode(z[k]) -> xhat[d] smooth
+var z[k] from z0
+minimize locally sum_squares(x - decode(z)) + sum_squares(z - z0)
+"""
+TWO = """layer Two
+dim k
+param z0[k]
+extern f(z[k]) -> a[k] smooth
+extern g(z[k]) -> b[k] smooth
+var z[k] from z0
+minimize locally sum_squares(f(z)) + sum_squares(g(z)) + sum_squares(z - z0)
+"""
+ON_ELLIPSE = """layer OnEllipse
+dim n
+param c[n]
+param a[n] nonneg
+var x[n] from c
+minimize locally sum_squares(x - c)
+subject to
+  shell: sum(a * x^2) == 1
+output x, dual(shell) as force
+"""
+CIRCLE = """layer Circle
+param x
+param y0
+var y from y0
+solve
+  circle: x^2 + y^2 == 1
+"""
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+def positive(*shape: int) -> Tensor:
+    return numbers(*shape, seed=9).abs() + 0.5
+
+
+def quadratic(batch: int = 3) -> list[Tensor]:
+    root = numbers(batch, 4, 4, seed=3)
+    return [root @ root.mT + torch.eye(4, dtype=F64), numbers(batch, 4), numbers(5, 4, seed=5), positive(batch, 5)]
+
+
+def decoder() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 5)).to(F64)
+
+
+CASES = {
+    "qp": (QP, quadratic(), {}),
+    "sparsemax": (SPARSEMAX, [numbers(3, 6)], {}),
+    "budget": (BUDGET, [numbers(3, 5), positive(5), torch.tensor(0.9, dtype=F64)], {}),
+    "shrink": (SHRINK, [numbers(2, 3, 4), torch.tensor(0.4, dtype=F64)], {}),
+    "cone": (CONE, [numbers(3, 3), positive()], {}),
+    "lasso": (LASSO, [numbers(2, 6, 4), numbers(2, 6, seed=2)], {"n": 4, "lasso": 0.3}),
+    "local": (INFER, [numbers(3, 5), 0.1 * numbers(3, 2)], {"decode": decoder()}),
+    "constrained": (ON_ELLIPSE, [numbers(3, 3), positive(3)], {}),
+    "root": (CIRCLE, [torch.tensor([0.3, 0.5], dtype=F64), torch.tensor([0.9, -0.8], dtype=F64)], {}),
+}
+
+
+def made(name: str) -> tuple[dl.Layer, list[Tensor]]:
+    source, data, keywords = CASES[name]
+    return dl.compile(source)(**keywords).to(F64), data
+
+
+def outputs_and_gradients(function: object, layer: nn.Module, data: list[Tensor]) -> list[Tensor]:
+    leaves = [d.clone().requires_grad_() for d in data]
+    found = function(*leaves)  # type: ignore[operator]
+    outputs = list(found) if isinstance(found, tuple) else [found]
+    weights = [numbers(*o.shape, seed=7) for o in outputs]
+    loss = sum((o * w).sum() for o, w in zip(outputs, weights, strict=True))
+    gradients = torch.autograd.grad(loss, [*leaves, *layer.parameters()])  # type: ignore[arg-type]
+    return [*outputs, *gradients]
+
+
+def compiled(layer: nn.Module, **keywords: object) -> nn.Module:
+    torch._dynamo.reset()
+    return torch.compile(layer, fullgraph=True, backend="aot_eager", **keywords)  # type: ignore[no-any-return, call-overload]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_graph_with_the_same_numbers(name: str) -> None:
+    layer, data = made(name)
+    expected = outputs_and_gradients(layer, layer, data)
+    found = outputs_and_gradients(compiled(layer), layer, data)
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-13)
+
+
+def test_another_batch_does_not_compile_again() -> None:
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    layer, _ = made("qp")
+    torch._dynamo.reset()
+    function = torch.compile(layer, fullgraph=True, backend=counter, dynamic=True)
+    outputs_and_gradients(function, layer, quadratic(3))
+    frames = counter.frame_count
+    for batch in (5, 8, 2):
+        found = outputs_and_gradients(function, layer, quadratic(batch))
+        expected = outputs_and_gradients(layer, layer, quadratic(batch))
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+    assert counter.frame_count == frames
+
+
+def test_an_instance_without_a_solution_raises_when_the_graph_runs() -> None:
+    layer, _ = made("qp")
+    Q, q, _, _ = quadratic()
+    G = torch.stack([torch.ones(4, dtype=F64), -torch.ones(4, dtype=F64)])
+    h = torch.tensor([[1.0, 1.0], [1.0, -2.0], [1.0, 1.0]], dtype=F64)
+    with pytest.raises(SolveError, match="instance 1: infeasible"):
+        compiled(layer)(Q, q, G, h)
+
+
+def test_a_weight_that_two_externs_share() -> None:
+    torch.manual_seed(1)
+    shared = nn.Linear(2, 2).to(F64)
+    layer = dl.compile(TWO)(f=shared, g=nn.Sequential(shared, nn.Tanh()))
+    data = [0.1 * numbers(3, 2)]
+    expected = outputs_and_gradients(layer, layer, data)
+    torch.testing.assert_close(outputs_and_gradients(compiled(layer), layer, data), expected, rtol=1e-12, atol=1e-13)
+    apart = dl.compile(TWO)(f=copy.deepcopy(shared), g=nn.Sequential(copy.deepcopy(shared), nn.Tanh()))
+    *same, f_weight, f_bias, g_weight, g_bias = outputs_and_gradients(apart, apart, data)
+    torch.testing.assert_close(expected, [*same, f_weight + g_weight, f_bias + g_bias], rtol=1e-10, atol=1e-12)
+
+
+def test_a_copy_solves_its_own_problem() -> None:
+    layer, data = made("local")
+    copied = copy.deepcopy(layer)
+    with torch.no_grad():
+        copied.decode[0].weight.mul_(0.5)
+    del layer
+    found = outputs_and_gradients(compiled(copied), copied, data)
+    torch.testing.assert_close(found, outputs_and_gradients(copied, copied, data), rtol=1e-12, atol=1e-13)
+
+
+def test_mapped_within_a_graph() -> None:
+    layer, (Q, q, G, h) = made("qp")
+
+    def loss(q: Tensor) -> Tensor:
+        return layer(Q[0], q, G, h[0])[0].square().sum()
+
+    torch._dynamo.reset()
+    found = torch.compile(torch.func.vmap(loss), fullgraph=True, backend="aot_eager")(q)
+    torch.testing.assert_close(found, torch.func.vmap(loss)(q), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["qp", "cone"])
+def test_an_exported_layer_runs_in_another_process(name: str, tmp_path: Path) -> None:
+    layer, data = made(name)
+    torch.export.save(torch.export.export(layer, tuple(data)), tmp_path / "layer.pt2")
+    torch.save(data, tmp_path / "data.pt")
+    program = (
+        "import sys, torch, declarative.runtime\n"
+        f"data = torch.load({str(tmp_path / 'data.pt')!r})\n"
+        f"found = torch.export.load({str(tmp_path / 'layer.pt2')!r}).module()(*data)\n"
+        f"torch.save(found, {str(tmp_path / 'found.pt')!r})\n"
+        "assert 'declarative.compiler' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+    found = torch.load(tmp_path / "found.pt", weights_only=False)
+    expected = layer(*data)
+    expected = list(expected) if isinstance(expected, tuple) else expected
+    found = list(found) if isinstance(expected, list) else found
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_a_layers_own_functions_stay_in_their_process() -> None:
+    layer, data = made("local")
+    exported = torch.export.export(layer, tuple(data))
+    torch.testing.assert_close(exported.module()(*data), layer(*data), rtol=1e-12, atol=1e-13)
+    buffer = io.BytesIO()
+    torch.export.save(exported, buffer)
+    del exported, layer
+    buffer.seek(0)
+    again = torch.export.load(buffer)
+    with pytest.raises(dl.LayerError, match="not in this process; save the layer itself"):
+        again.module()(*data)
+
+
+def test_unrolled_gradients_are_refused() -> None:
+    layer, data = made("local")
+    layer.gradient = "unrolled"
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="traces no iterations"):
+        compiled(layer)(*data)
+
+
+def test_open_sizes_of_a_cone_program_are_emitted_before() -> None:
+    layer = dl.compile(CONE.replace("n = 3", "n"))()
+    c, r = CASES["cone"][1]
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"give them to dl.compile\(..., n=3\)"):
+        compiled(layer)(c, r)
+    expected = layer(c, r)
+    torch.testing.assert_close(compiled(layer)(c, r), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_operators_by_torchs_own_checks() -> None:
+    tensors = [t.requires_grad_() for t in quadratic()]
+    how = "('quadratic P q G h', -1, None, None, None, None, 'raise')"
+    torch.library.opcheck(torch.ops.declarative.solve.default, (tensors, how))
