@@ -12,6 +12,9 @@ linear: t is then exact, with F the entries off their bounds,
 This formula over a fixed F is what is differentiated, so derivatives of every order are those of the solution. An entry
 exactly at its bound with a zero multiplier (weakly active) counts as off it.
 
+On the CPU a compiled kernel finds the root without a sort and fuses the pullback; elsewhere, under torch.func and under
+a compiler it is the search below.
+
 Reference: Held, Wolfe and Crowder, Validation of subgradient optimization, 1974; Kiwiel, Breakpoint searching
 algorithms for the continuous quadratic knapsack problem, 2008.
 """
@@ -23,6 +26,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from declarative.runtime.native import coupling_row
 
 Bounds = Tensor | float
 
@@ -79,7 +84,10 @@ def clip_to_level(
     ``level`` (*batch, 1) or a number; their batch dimensions broadcast. With ``at_most`` the sum is <= level, t >= 0.
     Where no y satisfies the row, NaN in the instance. Differentiable to any order.
     """
-    row = _filled(v, weights, weights if slopes is None else slopes, lower, upper, level)
+    given = coupling_row.Row(v, weights, weights if slopes is None else slopes, lower, upper, level)
+    if coupling_row.serves(given):
+        return Clipped(*coupling_row.solve(given, at_most))
+    row = _filled(*given)
     fixed = _Row(*(part.detach() for part in row))
     with torch.no_grad():
         smallest, largest = fixed.limits()

@@ -40,19 +40,54 @@ struct AdjointCall {
   Batched trusted;     // int8, out: zero where the system was not solved to working accuracy, and nothing delivered
 };
 
-// Row by row, y = max(v - t, 0) with sum(y) = total, and rest = min(v - t, 0); v, y, rest (count, size), contiguous;
-// threshold t (count); total (count), or one number for all rows.
+// An operand of rows: entry e of row i at data[i * row_stride + e * entry_stride], the entry's stride being one or zero;
+// a null pointer says `number` in its place. Where results go, a row's stride of zero means the sum over the rows, an
+// entry's stride of zero one sum a row, and a null pointer that they are not wanted.
+struct Strided {
+  void* data;
+  int64_t row_stride, entry_stride;
+  double number;
+};
+
+// Whether a result is summed over the rows, entry by entry.
+static inline bool is_shared(const Strided& to) { return to.data && !to.row_stride && to.entry_stride; }
+
+// job(context, i) for every i below `jobs`, on several threads.
+typedef void (*DealParts)(int64_t jobs, int64_t threads, void (*job)(void*, int64_t), void* context);
+
+// Row by row, y = max(v - t, 0) with sum(y) = total, and rest = min(v - t, 0) unless null; y, rest (count, size),
+// threshold t (count), contiguous.
 struct SimplexCall {
   int64_t single, threads, count, size;
-  void *v, *y, *rest, *threshold;
-  Batched total;
+  Strided v, total;
+  void *y, *rest, *threshold;
 };
 
 // The pullback of y and t. With the support S = {v >= t} and a = (sum of y_bar over S - t_bar) / |S|:
-// v_bar = y_bar - a on S and zero elsewhere, total_bar = a. A null t_bar is zero.
+// v_bar = y_bar - a on S and zero elsewhere, total_bar = a. A null t_bar is zero; v_bar (count, size), contiguous.
 struct SimplexPullback {
   int64_t single, threads, count, size;
-  void *v, *threshold, *y_bar, *t_bar, *v_bar, *total_bar;
+  Strided v, y_bar;
+  void *threshold, *t_bar, *v_bar, *total_bar;
+};
+
+// Row by row, y = clip(v - t slopes, lower, upper) with weights'y = level (or <= level with t >= 0 for `at_most`), t NaN
+// where no y does; y (count, size), t (count), contiguous.
+struct CouplingRowCall {
+  int64_t single, threads, count, size, at_most;
+  Strided v, weights, slopes, lower, upper, level;
+  void *y, *t;
+};
+
+// The pullback of y and t; a null t_bar is zero, level_bar (count) null where not wanted.
+struct CouplingRowPullback {
+  int64_t single, threads, count, size, at_most;
+  Strided v, weights, slopes, lower, upper;
+  void* t;
+  Strided y_bar;
+  void* t_bar;
+  Strided v_bar, weights_bar, slopes_bar, lower_bar, upper_bar;
+  void* level_bar;
 };
 
 }  // namespace declarative

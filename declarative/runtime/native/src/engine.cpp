@@ -141,12 +141,57 @@ int adjoint(const AdjointCall& call) {
   return failed;
 }
 
-template <class Call> int by_rows(const Call& call, void (*kernel)(const Call&, int64_t, int64_t)) {
-  const int64_t threads = useful_threads(call.threads, 2.0 * (double)call.count * (double)call.size);
+void deal_parts(int64_t jobs, int64_t threads, void (*job)(void*, int64_t), void* context) {
+  parallel(jobs, threads, [=](int64_t i) { job(context, i); });
+}
+
+// run(first, last, deal) over all rows: to each thread its rows, or the parts of every row where rows are few and long.
+template <class Call, class Run> int by_rows(const Call& call, double operations, Run run) {
+  const int64_t threads = useful_threads(call.threads, operations * (double)call.count * (double)call.size);
+  if (call.count < 4 * threads && call.size > 65536) return run(0, call.count, threads > 1 ? deal_parts : nullptr), 0;
   const int64_t jobs = std::min(call.count, 4 * threads);
   return parallel(jobs, threads, [&](int64_t job) {
-    kernel(call, call.count * job / jobs, call.count * (job + 1) / jobs);
+    run(call.count * job / jobs, call.count * (job + 1) / jobs, nullptr);
   });
+}
+
+int coupling_row_pullback(const CouplingRowPullback& call) {
+  const Kernels& kernels = *chosen;
+  const Strided* const results[] = {&call.v_bar, &call.weights_bar, &call.slopes_bar, &call.lower_bar, &call.upper_bar};
+  int64_t apart = 0;
+  for (const Strided* to : results)
+    if (is_shared(*to)) apart += call.size;
+  if (!apart)
+    return by_rows(call, 20, [&](int64_t first, int64_t last, DealParts deal) {
+      kernels.coupling_row_pullback(call, first, last, deal, nullptr);
+    });
+  // The rows are cut into fixed shares with sums of their own: they are the same whichever thread takes which.
+  const int64_t shares = std::max<int64_t>(1, std::min<int64_t>({call.count, 16, (INT64_C(1) << 22) / apart}));
+  double* const sums = (double*)calloc((size_t)(apart * shares), sizeof(double));
+  if (!sums) return 1;
+  const auto run = [&](int64_t share, DealParts deal) {
+    const int64_t first = call.count * share / shares, last = call.count * (share + 1) / shares;
+    kernels.coupling_row_pullback(call, first, last, deal, sums + share * apart);
+  };
+  const int64_t threads = useful_threads(call.threads, 20.0 * (double)call.count * (double)call.size);
+  int failed = 0;
+  if (shares < threads)
+    for (int64_t share = 0; share < shares; share++) run(share, deal_parts);
+  else failed = parallel(shares, threads, [&](int64_t share) { run(share, nullptr); });
+  double* from = sums;
+  for (const Strided* to : results)
+    if (is_shared(*to)) {
+      const Batched into = {to->data, 0};
+      if (call.single) write_sum<float>(into, from, call.size, apart, shares);
+      else write_sum<double>(into, from, call.size, apart, shares);
+      from += call.size;
+    }
+  free(sums);
+  return failed;
+}
+
+template <class Call> int each_row(const Call& call, double operations, void (*kernel)(const Call&, int64_t, int64_t, DealParts)) {
+  return by_rows(call, operations, [&](int64_t first, int64_t last, DealParts deal) { kernel(call, first, last, deal); });
 }
 
 }  // namespace
@@ -158,10 +203,16 @@ template <class Call> int by_rows(const Call& call, void (*kernel)(const Call&, 
 EXPORT int declarative_solve(const declarative::SolveCall* call) { return declarative::solve(*call); }
 EXPORT int declarative_adjoint(const declarative::AdjointCall* call) { return declarative::adjoint(*call); }
 EXPORT int declarative_simplex(const declarative::SimplexCall* call) {
-  return declarative::by_rows(*call, declarative::chosen->simplex);
+  return declarative::each_row(*call, 4, declarative::chosen->simplex);
 }
 EXPORT int declarative_simplex_pullback(const declarative::SimplexPullback* call) {
-  return declarative::by_rows(*call, declarative::chosen->simplex_pullback);
+  return declarative::each_row(*call, 2, declarative::chosen->simplex_pullback);
+}
+EXPORT int declarative_coupling_row(const declarative::CouplingRowCall* call) {
+  return declarative::each_row(*call, 40, declarative::chosen->coupling_row);
+}
+EXPORT int declarative_coupling_row_pullback(const declarative::CouplingRowPullback* call) {
+  return declarative::coupling_row_pullback(*call);
 }
 
 // The instruction set in use, and a way to use a lesser one: 2 is AVX-512, 1 is AVX2, 0 the baseline.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "adjoint.hpp"
+#include "coupling_row.hpp"
 #include "gradients.hpp"
 #include "interior_point.hpp"
 #include "kernels.hpp"
@@ -158,7 +159,8 @@ static int64_t adjoint_room(const AdjointCall& call, bool one) {
   return room_of<Adjoint>(call.problem, one) + 8 * Gathered<double>::room(call.problem) + 64;
 }
 
-static const declarative::Kernels TABLE = {DECLARATIVE_NAME, LANES,   solve_room, adjoint_room,
-                                           solve,            adjoint, project,    pull_back};
+static const declarative::Kernels TABLE = {DECLARATIVE_NAME, LANES,     solve_room,   adjoint_room,         solve,
+                                           adjoint,          project,   pull_back,    coupling_row,
+                                           coupling_row_pullback};
 
 }  // namespace DECLARATIVE_ISA

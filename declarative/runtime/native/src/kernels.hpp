@@ -15,9 +15,12 @@ struct Kernels {
   void (*solve)(const SolveCall&, int64_t first, bool one, void* room);
   // Likewise; gradients of shared parameters are added to `shared`, laid out one parameter after the other.
   void (*adjoint)(const AdjointCall&, int64_t first, bool one, void* room, double* shared);
-  // Rows [first, last) of the projection onto {0 <= y <= cap, sum y = total}, and of its pullback.
-  void (*simplex)(const SimplexCall&, int64_t first, int64_t last);
-  void (*simplex_pullback)(const SimplexPullback&, int64_t first, int64_t last);
+  // Rows [first, last), one after the other; with `deal` the parts of each go to several threads.
+  void (*simplex)(const SimplexCall&, int64_t first, int64_t last, DealParts);
+  void (*simplex_pullback)(const SimplexPullback&, int64_t first, int64_t last, DealParts);
+  void (*coupling_row)(const CouplingRowCall&, int64_t first, int64_t last, DealParts);
+  // Likewise; results summed over the rows are added to `shared`, laid out one after the other.
+  void (*coupling_row_pullback)(const CouplingRowPullback&, int64_t first, int64_t last, DealParts, double* shared);
 };
 
 const Kernels* avx512_kernels();

@@ -1,0 +1,359 @@
+// Entries clipped to intervals and moved along one row until the row holds, and the pullback.
+//
+//   y_i = clip(v_i - t d_i, l_i, u_i),   sum_i a_i y_i = b  (or <= b with t >= 0),   a_i d_i >= 0
+//
+// The left side g(t) is piecewise linear and does not increase. With F the entries off their bounds at t, the root of the
+// piece around t is
+//
+//   (sum of a v over F + sum of a y over the others - b) / sum of a d over F,
+//
+// which lies on the root's side of t. Newton's method takes it as the next t and ends, exactly, when it is t itself. As g
+// is neither convex nor concave, the steps are kept in a bracket, which is halved when two of them did not. Where nothing
+// moves, the next step is the nearest breakpoint on the root's side.
+//
+// The pullback of y and t, with m = (t_bar - sum of d y_bar over F) / sum of a d over F and w = y_bar + m a:
+//
+//   v_bar = w on F,  d_bar = -t w on F,  l_bar, u_bar = w where y is at that bound,  a_bar = m y,  b_bar = -m.
+//
+// An entry exactly at a bound belongs to F unless its bounds are equal.
+//
+// References: Kiwiel, Variable fixing algorithms for the continuous quadratic knapsack problem, 2008; Cominetti,
+// Mascarenhas and Silva, A Newton's method for the continuous quadratic knapsack problem, 2014.
+#pragma once
+
+#include "rows.hpp"
+
+namespace DECLARATIVE_ISA {
+
+using declarative::CouplingRowCall;
+using declarative::CouplingRowPullback;
+
+// What one pass over a row finds before the search.
+struct Survey {
+  double sum = 0, slope = 0;          // of a v and of a d
+  double smallest = 0, largest = 0;   // limits of g for large and for small t
+  double scale = 0;                   // sum of |a l| + |a u|, of the finite ones
+  double bad = 0;                     // not zero where data are not finite or bounds crossed
+  void operator+=(const Survey& o) {
+    sum += o.sum, slope += o.slope, smallest += o.smallest, largest += o.largest, scale += o.scale, bad += o.bad;
+  }
+};
+
+// One evaluation: the sum of a v over F and of a y over the others, and of a d over F.
+struct Piece {
+  double value = 0, slope = 0;
+  void operator+=(const Piece& o) { value += o.value, slope += o.slope; }
+};
+
+// The breakpoints nearest to some t on either side, and the outermost.
+struct Neighbours {
+  double before = -__builtin_inf(), after = __builtin_inf(), least = __builtin_inf(), most = -__builtin_inf();
+  void operator+=(const Neighbours& o) {
+    before = o.before > before ? o.before : before, after = o.after < after ? o.after : after;
+    least = o.least < least ? o.least : least, most = o.most > most ? o.most : most;
+  }
+};
+
+// One row. `UNIT`: all a and d are one.
+template <class S, bool UNIT> struct CouplingRow {
+  typedef typename Wide<S>::V V;
+  static constexpr int64_t W = Wide<S>::size;
+  static constexpr double EPS = sizeof(S) == 4 ? 1.1920928955078125e-7 : 2.220446049250313e-16;
+
+  const Parts parts;
+  const DealParts deal;
+  const int64_t threads;
+  Operand<S> v, a, d, l, u;
+
+  CouplingRow(int64_t size, DealParts deal, int64_t threads) : parts(size), deal(deal), threads(threads) {}
+
+  // Beyond the end stands an entry that is fixed at zero.
+  template <class Call> void bind(const Call& call, int64_t row) {
+    v.bind(call.v, row, call.size, 0), l.bind(call.lower, row, call.size, 0), u.bind(call.upper, row, call.size, 0);
+    if (!UNIT) a.bind(call.weights, row, call.size, 0), d.bind(call.slopes, row, call.size, 0);
+  }
+
+  static V load(const S* p) { return *(const V*)p; }
+
+  Survey survey() const {
+    return parts.sum<Survey>(deal, threads, [&](int64_t start, int64_t length) {
+      const S *vs = v.strip(start), *ls = l.strip(start), *us = u.strip(start);
+      const S *as = UNIT ? vs : a.strip(start), *ds = UNIT ? vs : d.strip(start);
+      const S infinity = (S)__builtin_inf();
+      V sum = {}, slope = {}, smallest = {}, largest = {}, scale = {}, bad = {};
+      for (int64_t i = 0; i < length; i += W) {
+        const V x = load(vs + i), low = load(ls + i), high = load(us + i);
+        const V size_low = low < 0 ? -low : low, size_high = high < 0 ? -high : high;
+        bad += (x - x) + (low <= high && low < infinity && high > -infinity ? V{} : V{} + 1);
+        if (UNIT) {
+          sum += x, smallest += low, largest += high;
+          scale += (size_low < infinity ? size_low : V{}) + (size_high < infinity ? size_high : V{});
+          continue;
+        }
+        const V w = load(as + i), k = load(ds + i), size_w = w < 0 ? -w : w;
+        const V still = greater(lesser(x, high), low);
+        const V last = k > 0 ? low : k < 0 ? high : still, first = k > 0 ? high : k < 0 ? low : still;
+        sum += w * x, slope += w * k, bad += (w - w) + (k - k);
+        smallest += w == 0 ? V{} : w * last, largest += w == 0 ? V{} : w * first;
+        scale += size_w * ((size_low < infinity ? size_low : V{}) + (size_high < infinity ? size_high : V{}));
+      }
+      Survey found;
+      found.sum = sum_of_lanes<S>(sum), found.slope = UNIT ? (double)length : sum_of_lanes<S>(slope);
+      found.smallest = sum_of_lanes<S>(smallest), found.largest = sum_of_lanes<S>(largest);
+      found.scale = sum_of_lanes<S>(scale), found.bad = sum_of_lanes<S>(bad);
+      return found;
+    });
+  }
+
+  Piece piece(S t) const {
+    return parts.sum<Piece>(deal, threads, [&](int64_t start, int64_t length) {
+      const S *vs = v.strip(start), *ls = l.strip(start), *us = u.strip(start);
+      const S *as = UNIT ? vs : a.strip(start), *ds = UNIT ? vs : d.strip(start);
+      V value = {}, slope = {};
+#pragma GCC unroll 2
+      for (int64_t i = 0; i < length; i += W) {
+        const V x = load(vs + i), low = load(ls + i), high = load(us + i);
+        const V at = UNIT ? x - t : x - load(ds + i) * t;
+        const auto free = (at >= low) & (at <= high) & (low < high);
+        const V part = free ? x : greater(lesser(at, high), low);
+        if (UNIT) value += part, slope += free ? V{} + 1 : V{};
+        else value += load(as + i) * part, slope += free ? load(as + i) * load(ds + i) : V{};
+      }
+      Piece found;
+      found.value = sum_of_lanes<S>(value), found.slope = sum_of_lanes<S>(slope);
+      return found;
+    });
+  }
+
+  Neighbours neighbours(S t) const {
+    return parts.sum<Neighbours>(deal, threads, [&](int64_t start, int64_t length) {
+      const S *vs = v.strip(start), *ls = l.strip(start), *us = u.strip(start), *ds = UNIT ? vs : d.strip(start);
+      Neighbours found;
+      for (int64_t i = 0; i < length; i++) {
+        const S slope = UNIT ? (S)1 : ds[i];
+        const S ends[2] = {(S)((vs[i] - us[i]) / slope), (S)((vs[i] - ls[i]) / slope)};
+        for (const double end : ends) {
+          if (slope == 0 || !(__builtin_fabs(end) < __builtin_inf())) continue;
+          found += {end < t ? end : -__builtin_inf(), end > t ? end : __builtin_inf(), end, end};
+        }
+      }
+      return found;
+    });
+  }
+
+  // t, and NaN where no y satisfies the row.
+  S root(double level, bool at_most) const {
+    const Survey found = survey();
+    const double allowance = 4 * EPS * (found.scale + __builtin_fabs(level));
+    const bool feasible = found.bad == 0 && found.smallest <= level + allowance && level - level == 0;
+    if (!feasible || !(at_most || found.largest >= level - allowance)) return (S)__builtin_nan("");
+    S low = -(S)__builtin_inf();
+    if (at_most) {
+      if (piece(0).value <= level) return 0;
+      low = 0;
+    } else if (level >= found.largest) return finite_or_zero(neighbours(0).least);
+    if (level <= found.smallest) return finite_or_zero(neighbours(0).most);
+    const double start = found.slope > 0 ? (found.sum - level) / found.slope : 0;
+    return search(start > low ? (S)start : low, low, level, allowance);
+  }
+
+  static S finite_or_zero(double t) { return t - t == 0 ? (S)t : 0; }
+
+  S search(S t, S low, double level, double allowance) const {
+    S high = (S)__builtin_inf(), width = high;
+    for (int idle = 0, steps = 1; steps < 200; steps++) {
+      const Piece here = piece(t);
+      const double gap = here.value - level;
+      S next;
+      if (here.slope > 0) next = (S)(gap / here.slope);
+      else {
+        const Neighbours near = neighbours(t);
+        if (__builtin_fabs(gap) <= allowance) return near.after - near.after == 0 ? (S)near.after : finite_or_zero(near.before);
+        next = (S)(gap > 0 ? near.after : near.before);
+      }
+      if (!(next < t || next > t)) return t;
+      (next > t ? low : high) = t;
+      idle = high - low > width / 2 ? idle + 1 : 0, width = high - low;
+      if (idle == 2 || !(next > low && next < high)) idle = 0, next = low + (high - low) / 2;
+      if (steps % 8 == 0 && !(high - low < __builtin_inf())) {
+        const Neighbours near = neighbours(t);  // beyond the outermost breakpoint one more step is exact
+        const S end = (S)(high - high == 0 ? near.least : near.most);
+        if (end > low && end < high) next = end;
+      }
+      if (!(next > low && next < high)) return t;
+      t = next;
+    }
+    return t;
+  }
+
+  void write(S t, S* y) const {
+    parts.each(deal, threads, [&](int64_t part) {
+      for (int64_t start = parts.start(part); start < parts.end(part); start += STRIP) {
+        const int64_t length = parts.end(part) - start < STRIP ? parts.end(part) - start : STRIP;
+        const S *vs = v.strip(start), *ls = l.strip(start), *us = u.strip(start), *ds = UNIT ? vs : d.strip(start);
+        S* __restrict out = y + start;
+        for (int64_t i = 0; i < length; i++) {
+          const S at = UNIT ? vs[i] - t : vs[i] - ds[i] * t, below = at > us[i] ? us[i] : at;
+          out[i] = below < ls[i] ? ls[i] : below;
+        }
+      }
+    });
+  }
+};
+
+// Where the pullback writes one gradient: per entry and row, or sums over the rows, or one number a row.
+template <class S> struct Gradient {
+  S* entries = nullptr;
+  double* shared = nullptr;
+  S* number = nullptr;
+
+  Gradient(const Strided& to, int64_t row, double* sums) {
+    if (!to.data) return;
+    if (!to.entry_stride) number = (S*)to.data + row * to.row_stride;
+    else if (!to.row_stride) shared = sums;
+    else entries = (S*)to.data + row * to.row_stride;
+  }
+  bool wanted() const { return entries || shared || number; }
+
+  // value(i) for the entries of one strip; returns their sum where only that is wanted.
+  template <class F> double deliver(int64_t start, int64_t length, F value) const {
+    double sum = 0;
+    if (entries) {
+      S* __restrict out = entries + start;
+      for (int64_t i = 0; i < length; i++) out[i] = value(i);
+    } else if (shared) {
+      double* __restrict out = shared + start;
+      for (int64_t i = 0; i < length; i++) out[i] += (double)value(i);
+    } else if (number) {
+      S room[STRIP];
+      for (int64_t i = 0; i < length; i++) room[i] = value(i);
+      for (int64_t i = 0; i < length; i++) sum += (double)room[i];
+    }
+    return sum;
+  }
+};
+
+// The sums of the gradients that are one number a row.
+struct Numbers {
+  double of[5] = {};
+  void operator+=(const Numbers& o) {
+    for (int g = 0; g < 5; g++) of[g] += o.of[g];
+  }
+};
+
+template <class S, bool UNIT> struct CouplingRowAdjoint {
+  typedef typename Wide<S>::V V;
+  static constexpr int64_t W = Wide<S>::size;
+  CouplingRow<S, UNIT> at;
+  Operand<S> bar;
+
+  CouplingRowAdjoint(int64_t size, DealParts deal, int64_t threads) : at(size, deal, threads) {}
+
+  // The sums over F of d y_bar (as `value`) and of a d.
+  Piece pull(S t) const {
+    return at.parts.template sum<Piece>(at.deal, at.threads, [&](int64_t start, int64_t length) {
+      const S *vs = at.v.strip(start), *ls = at.l.strip(start), *us = at.u.strip(start), *bars = bar.strip(start);
+      const S *as = UNIT ? vs : at.a.strip(start), *ds = UNIT ? vs : at.d.strip(start);
+      V value = {}, slope = {};
+#pragma GCC unroll 2
+      for (int64_t i = 0; i < length; i += W) {
+        const V x = at.load(vs + i), low = at.load(ls + i), high = at.load(us + i);
+        const V moved = UNIT ? x - t : x - at.load(ds + i) * t;
+        const auto free = (moved >= low) & (moved <= high) & (low < high);
+        if (UNIT) value += free ? at.load(bars + i) : V{}, slope += free ? V{} + 1 : V{};
+        else
+          value += free ? at.load(ds + i) * at.load(bars + i) : V{},
+              slope += free ? at.load(as + i) * at.load(ds + i) : V{};
+      }
+      Piece found;
+      found.value = sum_of_lanes<S>(value), found.slope = sum_of_lanes<S>(slope);
+      return found;
+    });
+  }
+
+  // Gradients in the order v, a, d, l, u; `solved`: zero for a row without a solution, else one.
+  Numbers write(S t, S m, bool solved, const Gradient<S> (&to)[5]) const {
+    return at.parts.template sum<Numbers>(at.deal, at.threads, [&](int64_t start, int64_t length) {
+      const S *vs = at.v.strip(start), *ls = at.l.strip(start), *us = at.u.strip(start), *bars = bar.strip(start);
+      const S *as = UNIT ? vs : at.a.strip(start), *ds = UNIT ? vs : at.d.strip(start);
+      Numbers sums;
+      const auto moved = [=](int64_t i) { return UNIT ? vs[i] - t : vs[i] - ds[i] * t; };
+      const auto free = [=](int64_t i) { return (moved(i) >= ls[i]) & (moved(i) <= us[i]) & (ls[i] < us[i]); };
+      const auto pulled = [=](int64_t i) { return solved ? (UNIT ? bars[i] + m : bars[i] + m * as[i]) : 0; };
+      const auto below = [=](int64_t i) { return moved(i) - ls[i] <= us[i] - moved(i); };
+      if (to[0].wanted()) sums.of[0] = to[0].deliver(start, length, [=](int64_t i) { return free(i) ? pulled(i) : 0; });
+      if (to[1].wanted()) sums.of[1] = to[1].deliver(start, length, [=](int64_t i) {
+        const S down = moved(i) > us[i] ? us[i] : moved(i), y = down < ls[i] ? ls[i] : down;
+        return solved ? m * y : 0;
+      });
+      if (to[2].wanted())
+        sums.of[2] = to[2].deliver(start, length, [=](int64_t i) { return solved && free(i) ? -t * pulled(i) : 0; });
+      if (to[3].wanted())
+        sums.of[3] = to[3].deliver(start, length, [=](int64_t i) { return !free(i) && below(i) ? pulled(i) : 0; });
+      if (to[4].wanted())
+        sums.of[4] = to[4].deliver(start, length, [=](int64_t i) { return free(i) || below(i) ? 0 : pulled(i); });
+      return sums;
+    });
+  }
+};
+
+template <class S, bool UNIT>
+static void solve_coupling_rows(const CouplingRowCall& call, int64_t first, int64_t last, DealParts deal) {
+  CouplingRow<S, UNIT> row(call.size, deal, call.threads);
+  for (int64_t i = first; i < last; i++) {
+    row.bind(call, i);
+    const Strided& b = call.level;
+    const S t = row.root(b.data ? (double)((const S*)b.data)[i * b.row_stride] : b.number, call.at_most);
+    ((S*)call.t)[i] = t;
+    row.write(t, (S*)call.y + i * call.size);
+  }
+}
+
+template <class S, bool UNIT>
+static void pull_back_coupling_rows(const CouplingRowPullback& call, int64_t first, int64_t last, DealParts deal, double* sums) {
+  CouplingRowAdjoint<S, UNIT> row(call.size, deal, call.threads);
+  const Strided* const wanted[5] = {&call.v_bar, &call.weights_bar, &call.slopes_bar, &call.lower_bar, &call.upper_bar};
+  double* shared[5];
+  for (int g = 0; g < 5; g++) {
+    shared[g] = sums;
+    if (declarative::is_shared(*wanted[g])) sums += call.size;
+  }
+  for (int64_t i = first; i < last; i++) {
+    row.at.bind(call, i), row.bar.bind(call.y_bar, i, call.size, 0);
+    const S t = ((const S*)call.t)[i];
+    const bool solved = t == t, active = solved && !(call.at_most && t <= 0);
+    const Piece piece = active ? row.pull(t) : Piece{};
+    const double t_bar = call.t_bar ? (double)((const S*)call.t_bar)[i] : 0;
+    const S m = piece.slope > 0 ? (S)((t_bar - piece.value) / piece.slope) : 0;
+    const Gradient<S> to[5] = {{call.v_bar, i, shared[0]},
+                               {call.weights_bar, i, shared[1]},
+                               {call.slopes_bar, i, shared[2]},
+                               {call.lower_bar, i, shared[3]},
+                               {call.upper_bar, i, shared[4]}};
+    const Numbers numbers = row.write(t, m, solved, to);
+    for (int g = 0; g < 5; g++)
+      if (to[g].number) *to[g].number = (S)numbers.of[g];
+    if (call.level_bar) ((S*)call.level_bar)[i] = -m;
+  }
+}
+
+// All weights and slopes are one where they are absent and their number is.
+template <class Call> static bool is_unit(const Call& call) {
+  return !call.weights.data && call.weights.number == 1 && !call.slopes.data && call.slopes.number == 1;
+}
+
+static void coupling_row(const CouplingRowCall& call, int64_t first, int64_t last, DealParts deal) {
+  const auto run = call.single ? is_unit(call) ? solve_coupling_rows<float, true> : solve_coupling_rows<float, false>
+                   : is_unit(call) ? solve_coupling_rows<double, true>
+                                   : solve_coupling_rows<double, false>;
+  run(call, first, last, deal);
+}
+
+static void coupling_row_pullback(const CouplingRowPullback& call, int64_t first, int64_t last, DealParts deal, double* sums) {
+  const auto run = call.single ? is_unit(call) ? pull_back_coupling_rows<float, true> : pull_back_coupling_rows<float, false>
+                   : is_unit(call) ? pull_back_coupling_rows<double, true>
+                                   : pull_back_coupling_rows<double, false>;
+  run(call, first, last, deal, sums);
+}
+
+}  // namespace DECLARATIVE_ISA
