@@ -46,8 +46,8 @@ def project_on_simplex(v: Tensor, total: Tensor | float = 1.0, *, rest: bool = T
         v, total = v.expand(*batch, v.shape[-1]), total.expand(*batch, 1)
     given = [v, total] if isinstance(total, Tensor) else [v]
     if v.numel() and given[-1].dtype == v.dtype and library.serves(given) and not has_tangent(given):
-        found = _Compiled.apply(v, total, rest)  # type: ignore[no-untyped-call]
-        return SimplexProjection(*found) if rest else SimplexProjection(*found, found[0][..., :0])
+        y, t, *cut_off = _Compiled.apply(v, total, rest)  # type: ignore[no-untyped-call]
+        return SimplexProjection(y, t, cut_off[0] if rest else y[..., :0])
     projection = _by_sort(v, total if isinstance(total, Tensor) else v.new_full((1,), total))
     return projection if rest else projection._replace(rest=projection.rest[..., :0])
 
@@ -74,16 +74,17 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, v: Tensor, total: Tensor | float, rest: bool) -> tuple[Tensor, ...]:
         batch = v.shape[:-1]
-        count, n = batch.numel(), v.shape[-1]
+        n = v.shape[-1]
+        count = v.numel() // n
         rows, level = operand(v, count, batch), operand(total, count, batch)
-        y, t = v.new_empty(v.shape), v.new_empty((*batch, 1))
-        out = (y, t, v.new_empty(v.shape)) if rest else (y, t)
+        y, t = torch.empty_like(v, memory_format=torch.contiguous_format), v.new_empty((*batch, 1))
+        cut_off = torch.empty_like(y) if rest else None
         fields = [v.dtype == torch.float32, torch.get_num_threads(), count, n, *rows.fields, *level.fields]
-        library.call("simplex", [*fields, y.data_ptr(), out[2].data_ptr() if rest else 0, t.data_ptr()])
+        library.call("simplex", [*fields, y.data_ptr(), 0 if cut_off is None else cut_off.data_ptr(), t.data_ptr()])
         ctx.total_shape = total.shape if isinstance(total, Tensor) else None
         ctx.save_for_backward(v, t)
         ctx.set_materialize_grads(False)
-        return out
+        return (y, t) if cut_off is None else (y, t, cut_off)
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
@@ -106,7 +107,7 @@ def _pulled_back(v: Tensor, t: Tensor, y_bar: Tensor | None, t_bar: Tensor | Non
     count, n = t.numel(), v.shape[-1]
     rows, bar = operand(v, count, batch), operand(y_bar, count, batch)
     shift = None if t_bar is None else t_bar.contiguous()
-    v_bar, total_bar = v.new_empty(v.shape), torch.empty_like(t)
+    v_bar, total_bar = torch.empty_like(v, memory_format=torch.contiguous_format), torch.empty_like(t)
     ends = [0 if shift is None else shift.data_ptr(), v_bar.data_ptr(), total_bar.data_ptr()]
     fields = [v.dtype == torch.float32, torch.get_num_threads(), count, n, *rows.fields, *bar.fields]
     library.call("simplex_pullback", [*fields, t.data_ptr(), *ends])

@@ -103,3 +103,47 @@ def test_ties_between_the_threshold_and_an_entry_end(dtype: torch.dtype) -> None
     y, threshold, _ = project_on_simplex(v, torch.ones(4000, 1, dtype=dtype))
     torch.testing.assert_close(y.sum(-1), torch.ones(4000, dtype=dtype))
     torch.testing.assert_close(y, (v - threshold).clamp_min(0))
+
+
+def test_without_the_rest_it_is_the_same() -> None:
+    v = normal(3, 20).requires_grad_()
+    whole, lean = project_on_simplex(v), project_on_simplex(v, rest=False)
+    assert torch.equal(whole.y, lean.y)
+    assert torch.equal(whole.threshold, lean.threshold)
+    assert lean.rest.shape == (3, 0)
+    pulled = [torch.autograd.grad((p.y * normal(3, 20, seed=1)).sum() + p.threshold.sum(), v)[0] for p in (whole, lean)]
+    assert torch.equal(*pulled)
+    assert bool((pulled[0] != 0).any())
+    assert torch.autograd.gradcheck(lambda v: tuple(project_on_simplex(v, rest=False)[:2]), (v,))
+    assert torch.autograd.gradgradcheck(lambda v: tuple(project_on_simplex(v, rest=False)[:2]), (v,))
+
+
+def test_strided_rows() -> None:
+    whole = normal(6, 4, 9)
+    for v in (whole[:, 1], whole[::2, :, 2:7], whole.transpose(-1, -2), whole[:, :1].expand(6, 4, 9), whole.mT[0]):
+        weight = normal(*v.shape, seed=1)
+        torch.testing.assert_close(project_on_simplex(v), project_on_simplex(v.contiguous()))
+        leaves = [whole.clone().requires_grad_() for _ in range(2)]
+        view = leaves[0].as_strided(v.shape, v.stride(), v.storage_offset())
+        copy = leaves[1].as_strided(v.shape, v.stride(), v.storage_offset()).contiguous()
+        gradients = [
+            torch.autograd.grad((project_on_simplex(x).y * weight).sum(), leaf)[0]
+            for x, leaf in zip((view, copy), leaves, strict=True)
+        ]
+        torch.testing.assert_close(*gradients)
+        assert bool((gradients[0] != 0).any())
+
+
+def test_one_long_row_goes_to_threads_in_parts_that_do_not_depend_on_them() -> None:
+    v, before = normal(1, 1_000_000, dtype=torch.float32), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            leaf = v.clone().requires_grad_()
+            y, t, rest = project_on_simplex(leaf, 20.0)
+            found.append((y, t, rest, torch.autograd.grad((y * v).sum(), leaf)[0]))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    torch.testing.assert_close(found[0][1].double(), by_bisection(v.double(), torch.tensor(20.0)), rtol=0, atol=1e-6)

@@ -41,6 +41,8 @@ def serves(row: Row) -> bool:
 
 def has_tangent(tensors: list[Tensor]) -> bool:
     """Whether forward-mode differentiation goes through one of them."""
+    if forward_ad._current_level < 0:
+        return False
     return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)  # type: ignore[no-untyped-call]
 
 
@@ -65,7 +67,8 @@ class _Compiled(torch.autograd.Function):
         v, batch = row.v, _batch(row)
         shape, count = torch.Size((*batch, v.shape[-1])), batch.numel()
         operands = [operand(part, count, batch) for part in row]
-        y, t = v.new_empty(shape), v.new_empty((*batch, 1))
+        y = v.new_empty(shape) if shape != v.shape else torch.empty_like(v, memory_format=torch.contiguous_format)
+        t = v.new_empty((*batch, 1))
         fields = [v.dtype == torch.float32, torch.get_num_threads(), count, shape[-1], at_most]
         for part in operands:
             fields += part.fields
@@ -93,8 +96,7 @@ def _pulled_back(
     row: Row, y: Tensor, t: Tensor, bars: tuple[Tensor | None, ...], at_most: bool, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The gradients in the order of `Row`, in one compiled pass."""
-    *batch, n = y.shape
-    count = t.numel()
+    n, count = y.shape[-1], t.numel()
     operands = [operand(part, count, t.shape[:-1]) for part in row[:5]]
     y_bar = operand(bars[0], count, t.shape[:-1])
     t_bar = None if bars[1] is None else bars[1].contiguous()

@@ -37,18 +37,20 @@ def operand(value: Tensor | float | None, count: int, batch: torch.Size) -> Oper
         return Operand(NOTHING if value is None else number(value), None)
     if value.dim() == 0:
         return Operand((value.data_ptr(), 0, 0, 0), value)
-    rows = value.numel() // value.shape[-1]
+    n = value.shape[-1]
+    rows = value.numel() // n
+    if rows == count and value.is_contiguous():
+        return Operand((value.data_ptr(), n, int(n > 1), 0), value)
+    step: int | None
     if rows == 1:
         step, stride = 0, value.stride(-1)
-    elif value.is_contiguous() and rows == count:
-        step, stride = value.shape[-1], 1
     else:
-        value = value.expand(*batch, value.shape[-1])
+        value = value.expand(*batch, n)
         step, stride = _row_stride(value), value.stride(-1)
-    if step is None or (stride > 1 and value.shape[-1] > 1):
+    if step is None or (stride > 1 and n > 1):
         value = value.contiguous()
-        step, stride = value.shape[-1] if rows > 1 else 0, 1
-    return Operand((value.data_ptr(), step, int(stride != 0 and value.shape[-1] > 1), 0), value)
+        step, stride = n if rows > 1 else 0, 1
+    return Operand((value.data_ptr(), step, int(stride != 0 and n > 1), 0), value)
 
 
 def _row_stride(value: Tensor) -> int | None:

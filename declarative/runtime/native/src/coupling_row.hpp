@@ -125,18 +125,20 @@ template <class S, bool UNIT> struct CouplingRow {
     });
   }
 
-  Neighbours neighbours(S t) const {
+  // `past`: the breakpoints moved away from t by what they may be off by, so that a step to one passes it.
+  Neighbours neighbours(S t, bool past) const {
     return parts.sum<Neighbours>(deal, threads, [&](int64_t start, int64_t length) {
-      const S *vs = v.strip(start), *ls = l.strip(start), *us = u.strip(start), *ds = UNIT ? vs : d.strip(start);
+      const S *vs = v.strip(start), *bounds[2] = {l.strip(start), u.strip(start)};
+      const S* ds = UNIT ? vs : d.strip(start);
       Neighbours found;
-      for (int64_t i = 0; i < length; i++) {
-        const S slope = UNIT ? (S)1 : ds[i];
-        const S ends[2] = {(S)((vs[i] - us[i]) / slope), (S)((vs[i] - ls[i]) / slope)};
-        for (const double end : ends) {
-          if (slope == 0 || !(__builtin_fabs(end) < __builtin_inf())) continue;
-          found += {end < t ? end : -__builtin_inf(), end > t ? end : __builtin_inf(), end, end};
+      for (int64_t i = 0; i < length; i++)
+        for (const S* bound : bounds) {
+          const double x = vs[i], limit = bound[i], slope = UNIT ? 1 : ds[i], end = (x - limit) / slope;
+          if (!(__builtin_fabs(end) < __builtin_inf())) continue;
+          const double room = past ? 4 * EPS * (__builtin_fabs(x) + __builtin_fabs(limit)) / __builtin_fabs(slope) : 0;
+          const S under = (S)(end - room), over = (S)(end + room);
+          found += {under < t ? under : -__builtin_inf(), over > t ? over : __builtin_inf(), end, end};
         }
-      }
       return found;
     });
   }
@@ -151,13 +153,35 @@ template <class S, bool UNIT> struct CouplingRow {
     if (at_most) {
       if (piece(0).value <= level) return 0;
       low = 0;
-    } else if (level >= found.largest) return finite_or_zero(neighbours(0).least);
-    if (level <= found.smallest) return finite_or_zero(neighbours(0).most);
+    } else if (level >= found.largest) return finite_or_zero(neighbours(0, false).least);
+    if (level <= found.smallest) return finite_or_zero(neighbours(0, false).most);
     const double start = found.slope > 0 ? (found.sum - level) / found.slope : 0;
     return search(start > low ? (S)start : low, low, level, allowance);
   }
 
   static S finite_or_zero(double t) { return t - t == 0 ? (S)t : 0; }
+
+  // Whether g falls just after t. If not, t begins a plateau, and the root that is taken is its end.
+  bool falls_after(S t) const {
+    for (int64_t start = 0; start < parts.total; start += STRIP) {
+      const int64_t length = parts.total - start < STRIP ? parts.total - start : STRIP;
+      const S *vs = v.strip(start), *ls = l.strip(start), *us = u.strip(start);
+      const S *as = UNIT ? vs : a.strip(start), *ds = UNIT ? vs : d.strip(start);
+      int falls = 0;
+      for (int64_t i = 0; i < length; i++) {
+        const S at = UNIT ? vs[i] - t : vs[i] - ds[i] * t;
+        if (UNIT) falls |= (at > ls[i]) & (at <= us[i]);
+        else falls |= (as[i] * ds[i] > 0) & (ds[i] > 0 ? (at > ls[i]) & (at <= us[i]) : (at >= ls[i]) & (at < us[i]));
+      }
+      if (falls) return true;
+    }
+    return false;
+  }
+
+  S end_of_plateau(S t) const {
+    const double end = neighbours(t, false).after;
+    return end < __builtin_inf() ? (S)end : t;
+  }
 
   S search(S t, S low, double level, double allowance) const {
     S high = (S)__builtin_inf(), width = high;
@@ -167,16 +191,17 @@ template <class S, bool UNIT> struct CouplingRow {
       S next;
       if (here.slope > 0) next = (S)(gap / here.slope);
       else {
-        const Neighbours near = neighbours(t);
-        if (__builtin_fabs(gap) <= allowance) return near.after - near.after == 0 ? (S)near.after : finite_or_zero(near.before);
+        const bool held = __builtin_fabs(gap) <= allowance;  // any t here is a root: the last one where there is one
+        const Neighbours near = neighbours(t, !held);
+        if (held) return near.after < __builtin_inf() ? (S)near.after : finite_or_zero(near.before);
         next = (S)(gap > 0 ? near.after : near.before);
       }
-      if (!(next < t || next > t)) return t;
+      if (!(next < t || next > t)) return falls_after(t) ? t : end_of_plateau(t);
       (next > t ? low : high) = t;
       idle = high - low > width / 2 ? idle + 1 : 0, width = high - low;
       if (idle == 2 || !(next > low && next < high)) idle = 0, next = low + (high - low) / 2;
       if (steps % 8 == 0 && !(high - low < __builtin_inf())) {
-        const Neighbours near = neighbours(t);  // beyond the outermost breakpoint one more step is exact
+        const Neighbours near = neighbours(t, false);  // beyond the outermost breakpoint one more step is exact
         const S end = (S)(high - high == 0 ? near.least : near.most);
         if (end > low && end < high) next = end;
       }

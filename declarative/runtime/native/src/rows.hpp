@@ -88,12 +88,14 @@ struct Parts {
 
   // The sum of what job(start, length) returns for every strip; T{} is zero and T has +=.
   template <class T, class F> T sum(DealParts deal, int64_t threads, F job) const {
-    T sums[PARTS];
-    each(deal, threads, [&](int64_t part) {
+    const auto of_part = [&](int64_t part) {
       T here = {};
       for (int64_t i = start(part); i < end(part); i += STRIP) here += job(i, end(part) - i < STRIP ? end(part) - i : STRIP);
-      sums[part] = here;
-    });
+      return here;
+    };
+    if (count == 1) return of_part(0);
+    T sums[PARTS];
+    each(deal, threads, [&](int64_t part) { sums[part] = of_part(part); });
     for (int64_t part = 1; part < count; part++) sums[0] += sums[part];
     return sums[0];
   }
