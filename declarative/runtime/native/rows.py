@@ -55,19 +55,13 @@ def operand(value: Tensor | float | None, count: int, batch: torch.Size) -> Oper
 
 def _row_stride(value: Tensor) -> int | None:
     """The one stride that leads from row to row, where there is one."""
-    *sizes, _ = value.shape
-    *strides, _ = value.stride()
-    step, reach = 0, 0
-    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
-        if size == 1:
-            continue
-        if not reach:
-            step, reach = stride, stride * size
-        elif stride != reach:
+    leading = [pair for pair in zip(value.shape[:-1], value.stride()[:-1], strict=True) if pair[0] > 1]
+    step = following = leading[-1][1] if leading else 0
+    for size, stride in reversed(leading):
+        if stride != following:
             return None
-        else:
-            reach *= size
-    return step if reach else (0 if all(s == 0 for n, s in zip(sizes, strides, strict=True) if n > 1) else None)
+        following = stride * size
+    return step
 
 
 class Result(NamedTuple):

@@ -200,7 +200,7 @@ template <class S, bool UNIT> struct CouplingRow {
       (next > t ? low : high) = t;
       idle = high - low > width / 2 ? idle + 1 : 0, width = high - low;
       if (idle == 2 || !(next > low && next < high)) idle = 0, next = low + (high - low) / 2;
-      if (steps % 8 == 0 && !(high - low < __builtin_inf())) {
+      if (steps % 24 == 0 && !(high - low < __builtin_inf())) {
         const Neighbours near = neighbours(t, false);  // beyond the outermost breakpoint one more step is exact
         const S end = (S)(high - high == 0 ? near.least : near.most);
         if (end > low && end < high) next = end;
