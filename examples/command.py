@@ -14,7 +14,7 @@ OUT = Path(__file__).parent / "out"
 
 
 def full(description: str, what: str) -> bool:
-    """Whether ``--full`` is asked for, which is told as ``what``. Sets float64 and one thread: the tensors are small."""
+    """Whether ``--full``, told as ``what``, is asked for. Sets float64, and one thread: the tensors are small."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--full", action="store_true", help=what)
     asked: bool = parser.parse_args().full
