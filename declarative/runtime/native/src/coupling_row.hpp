@@ -335,7 +335,8 @@ static void solve_coupling_rows(const CouplingRowCall& call, int64_t first, int6
 }
 
 template <class S, bool UNIT>
-static void pull_back_coupling_rows(const CouplingRowPullback& call, int64_t first, int64_t last, DealParts deal, double* sums) {
+static void pull_back_coupling_rows(const CouplingRowPullback& call, int64_t first, int64_t last, DealParts deal,
+                                    double* sums) {
   CouplingRowAdjoint<S, UNIT> row(call.size, deal, call.threads);
   const Strided* const wanted[5] = {&call.v_bar, &call.weights_bar, &call.slopes_bar, &call.lower_bar, &call.upper_bar};
   double* shared[5];
@@ -374,10 +375,12 @@ static void coupling_row(const CouplingRowCall& call, int64_t first, int64_t las
   run(call, first, last, deal);
 }
 
-static void coupling_row_pullback(const CouplingRowPullback& call, int64_t first, int64_t last, DealParts deal, double* sums) {
-  const auto run = call.single ? is_unit(call) ? pull_back_coupling_rows<float, true> : pull_back_coupling_rows<float, false>
-                   : is_unit(call) ? pull_back_coupling_rows<double, true>
-                                   : pull_back_coupling_rows<double, false>;
+static void coupling_row_pullback(const CouplingRowPullback& call, int64_t first, int64_t last, DealParts deal,
+                                  double* sums) {
+  const bool unit = is_unit(call);
+  const auto run = call.single ? unit ? pull_back_coupling_rows<float, true> : pull_back_coupling_rows<float, false>
+                   : unit      ? pull_back_coupling_rows<double, true>
+                               : pull_back_coupling_rows<double, false>;
   run(call, first, last, deal, sums);
 }
 

@@ -190,8 +190,10 @@ int coupling_row_pullback(const CouplingRowPullback& call) {
   return failed;
 }
 
-template <class Call> int each_row(const Call& call, double operations, void (*kernel)(const Call&, int64_t, int64_t, DealParts)) {
-  return by_rows(call, operations, [&](int64_t first, int64_t last, DealParts deal) { kernel(call, first, last, deal); });
+template <class Call>
+int each_row(const Call& call, double operations, void (*kernel)(const Call&, int64_t, int64_t, DealParts)) {
+  return by_rows(call, operations,
+                 [&](int64_t first, int64_t last, DealParts deal) { kernel(call, first, last, deal); });
 }
 
 }  // namespace

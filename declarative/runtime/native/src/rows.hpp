@@ -90,7 +90,8 @@ struct Parts {
   template <class T, class F> T sum(DealParts deal, int64_t threads, F job) const {
     const auto of_part = [&](int64_t part) {
       T here = {};
-      for (int64_t i = start(part); i < end(part); i += STRIP) here += job(i, end(part) - i < STRIP ? end(part) - i : STRIP);
+      for (int64_t i = start(part); i < end(part); i += STRIP)
+        here += job(i, end(part) - i < STRIP ? end(part) - i : STRIP);
       return here;
     };
     if (count == 1) return of_part(0);

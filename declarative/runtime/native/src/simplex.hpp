@@ -124,7 +124,8 @@ template <class S> static void project_rows(const SimplexCall& call, int64_t fir
   }
 }
 
-template <class S> static void pull_back_rows(const SimplexPullback& call, int64_t first, int64_t last, DealParts deal) {
+template <class S>
+static void pull_back_rows(const SimplexPullback& call, int64_t first, int64_t last, DealParts deal) {
   SimplexRow<S> row(call.size, deal, call.threads);
   Operand<S> bar;
   for (int64_t i = first; i < last; i++) {
@@ -135,7 +136,8 @@ template <class S> static void pull_back_rows(const SimplexPullback& call, int64
     const S mean = (S)((sums.total - shift) / (sums.count > 0 ? sums.count : 1));
     ((S*)call.total_bar)[i] = mean;
     row.write((S*)call.v_bar + i * call.size, [&](int64_t start) {
-      return [=, vs = row.v.strip(start), bars = bar.strip(start)](int64_t i) { return vs[i] >= t ? bars[i] - mean : 0; };
+      const S *vs = row.v.strip(start), *bars = bar.strip(start);
+      return [=](int64_t i) { return vs[i] >= t ? bars[i] - mean : 0; };
     });
   }
 }
