@@ -20,7 +20,7 @@ PAIRS = [(i, j) for i in range(10) for j in range(i, 10) if (i, j) != (1, 1)]
 
 @dataclass(frozen=True)
 class Folds:
-    """Features and targets: (5, m, n) and (5, m) to fit and to judge, fold by fold; (m, n) and (m) of all and of test."""
+    """Features and targets: (5, m, n) and (5, m) to fit and to judge, fold by fold; (m, n) and (m) of the others."""
 
     fit: tuple[Tensor, Tensor]
     judge: tuple[Tensor, Tensor]
