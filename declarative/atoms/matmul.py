@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, final
 
 from declarative.atoms.constants import same
 from declarative.atoms.div import DIV
+from declarative.atoms.entropy import entropy_term
 from declarative.atoms.mul import MUL
 from declarative.atoms.quad_form import QUAD_FORM
 from declarative.atoms.shapes import KINDS, quoted
+from declarative.atoms.sum import SUM
 from declarative.atoms.sum_squares import SUM_SQUARES
 from declarative.ir.atom import Atom, AtomError, Operand
 from declarative.ir.curvature import Curvature, Monotonicity, Sign
@@ -87,10 +89,12 @@ class MatMul(Atom):
                 return _bent(factor)
             case Quadratic(factor, x, P) if P is not None and x.curvature.is_affine:
                 return _bent(factor) if is_psd(P) else -_bent(factor) if is_nsd(P) else Curvature.UNKNOWN
-        return Curvature.UNKNOWN
+        return MUL.intrinsic(a, b) if _is_entropy(a, b) else Curvature.UNKNOWN
 
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         a, b = args
+        if _is_entropy(a, b):
+            return MUL.monotonicity(a, b)
         return (Monotonicity.of(b.sign), Monotonicity.of(a.sign))
 
     def torch(self, *args: Operand) -> str:
@@ -112,10 +116,14 @@ class MatMul(Atom):
         return is_gram(*args)
 
     def expand(self, *args: Expression) -> Expression | None:
-        """``sum_squares(x)`` or ``quad_form(x, P)`` of a quadratic form in an expression that is not constant."""
+        """``sum_squares(x)`` or ``quad_form(x, P)`` of a quadratic form in an expression that is not constant, and the
+        sum of the terms of ``x @ log(x)``."""
         a, b = args
         if a.is_constant or b.is_constant:
             return None
+        if _is_entropy(a, b):
+            terms = MUL.expand(a, b)
+            return None if terms is None else Call(SUM, (terms,))
         found = quadratic_form(a, b)
         if found is None:
             return None
@@ -178,6 +186,12 @@ def _scaled(e: Expression) -> tuple[Expression, Expression]:
 
 def _times(a: Expression, b: Expression) -> Expression:
     return b if a == ONE else a if b == ONE else Call(MUL, (a, b))
+
+
+def _is_entropy(a: Expression, b: Expression) -> bool:
+    """Whether ``a @ b`` sums the entropy terms of two vectors."""
+    vectors = a.rank == b.rank == 1 and not a.is_constant and not b.is_constant
+    return vectors and entropy_term(a, b) is not None
 
 
 def _bent(factor: Expression) -> Curvature:

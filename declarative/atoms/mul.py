@@ -1,14 +1,16 @@
 """``a * b``: entry by entry, or by a scalar.
 
-Affine where one factor is constant. ``a * a`` is the square of a, hence convex; other products of variables have no
-curvature.
+Affine where one factor is constant. ``a * a`` is the square of a, hence convex, and ``a * log(a)`` an entropy term;
+other products of variables have no curvature.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any, final
 
 from declarative.atoms.constants import same
+from declarative.atoms.entropy import entropy_term
 from declarative.atoms.shapes import join, quoted
 from declarative.atoms.square import SQUARE
 from declarative.ir.atom import Atom, AtomError, Operand
@@ -44,10 +46,17 @@ class Mul(Atom):
         a, b = args
         if a.is_constant or b.is_constant:
             return Curvature.AFFINE
-        return Curvature.CONVEX if same(a, b) else Curvature.UNKNOWN
+        if same(a, b):
+            return Curvature.CONVEX
+        entropic = entropy_term(a, b)
+        return Curvature.UNKNOWN if entropic is None else entropic.curvature
 
     def monotonicity(self, *args: Expression) -> tuple[Monotonicity, ...]:
         a, b = args
+        entropic = None if a.is_constant or b.is_constant else entropy_term(a, b)
+        if entropic is not None:  # one function of x: the bend of its logarithm is part of its own
+            of_log = Monotonicity.DECREASING if entropic.curvature is Curvature.CONVEX else Monotonicity.INCREASING
+            return (of_log, Monotonicity.NONE) if entropic.log == 0 else (Monotonicity.NONE, of_log)
         return (Monotonicity.of(b.sign), Monotonicity.of(a.sign))
 
     def torch(self, *args: Operand) -> str:
@@ -67,9 +76,16 @@ class Mul(Atom):
         return all(is_psd(arg) for arg in args)
 
     def expand(self, *args: Expression) -> Expression | None:
-        """``square(a)`` of equal factors that are not constant."""
+        """``square(a)`` of equal factors that are not constant, ``-entr(a)`` of a factor and its logarithm."""
         a, b = args
-        return Call(SQUARE, (a,)) if not a.is_constant and same(a, b) else None
+        if a.is_constant or b.is_constant:
+            return None
+        if same(a, b):
+            return Call(SQUARE, (a,))
+        entropic = entropy_term(a, b)
+        if entropic is None:
+            return None
+        return functools.reduce(lambda term, factor: Call(MUL, (factor, term)), entropic.factors, entropic.term)
 
 
 MUL = Mul()

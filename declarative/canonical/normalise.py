@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from declarative.atoms.entropy import entropy_term
 from declarative.canonical.algebra import ONE, ZERO, call, difference, minus, number, over, terms, times
 from declarative.canonical.families import summed_whole, whole_rows
 from declarative.diagnostics.span import Span
@@ -117,7 +118,7 @@ def _respelled(e: Expression) -> Expression | None:
     inner = e.args[0]
     if e.atom.name == "max" and isinstance(inner, Call) and inner.atom.name == "abs":
         return call("norm_inf", *inner.args)
-    if e.atom.name == "mean":
+    if e.atom.name == "mean" or (e.atom.name in ("mul", "matmul") and entropy_term(*e.args) is not None):
         return e.atom.expand(*e.args)
     if e.atom.name in ("abs", "norm1") and inner.sign.is_nonneg:
         return inner if e.atom.name == "abs" or not inner.rank else call("sum", inner)

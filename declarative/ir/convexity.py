@@ -294,8 +294,6 @@ def _rewrite(call: Call) -> str | None:
 
 
 def _entropy(factor: Expression, inside: Expression) -> str | None:
-    if factor == inside:
-        return f"-entr({show(factor)})"
     if isinstance(inside, Call) and inside.atom.name == "div" and inside.args[0] == factor:
         return f"rel_entr({show(factor)}, {show(inside.args[1])})"
     return None
