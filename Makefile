@@ -12,7 +12,7 @@ BIN  := $(VENV)/bin
 BENCH := .bench-venv
 PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test test-all check docs bench clean
+.PHONY: help demo test test-all sanitize check docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -26,6 +26,9 @@ test: $(VENV)/.dev  ## every test but the long ones
 
 test-all: $(VENV)/.dev  ## every test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+sanitize: $(VENV)/.dev  ## the compiled kernels under the address, undefined-behaviour and thread sanitizers
+	@$(BIN)/python -m pytest tests/native
 
 check: $(VENV)/.dev  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check --quiet .

@@ -53,16 +53,17 @@ class BuildKernels(build_ext):
         super().build_extension(ext)
 
 
-setup(
-    ext_modules=[
-        Extension(
-            "declarative.runtime.native._engine",
-            sources=[],
-            depends=[str(header) for header in sorted(SOURCES.glob("*.hpp"))],
-            language="c++",
-            extra_link_args=["-pthread"] if platform.system() != "Windows" else [],
-            optional=True,
-        )
-    ],
-    cmdclass={"build_ext": BuildKernels},
-)
+if __name__ == "__main__":
+    setup(
+        ext_modules=[
+            Extension(
+                "declarative.runtime.native._engine",
+                sources=[],
+                depends=[str(header) for header in sorted(SOURCES.glob("*.hpp"))],
+                language="c++",
+                extra_link_args=["-pthread"] if platform.system() != "Windows" else [],
+                optional=True,
+            )
+        ],
+        cmdclass={"build_ext": BuildKernels},
+    )

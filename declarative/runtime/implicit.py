@@ -48,8 +48,9 @@ def _solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFai
     return Solved(tuple(point), status, iterations, residual)
 
 
-def failure_message(solved: Solved) -> str:
-    """One line per failed instance (the first eight), with status, residual and what to try."""
+def failure_message(solved: Solved, problem: Problem | None = None) -> str:
+    """One line per failed instance (the first eight), with status, residual, what ``problem`` remarks on it, and what
+    to try."""
     failed = (~usable(solved.status)).nonzero().tolist()
     total = solved.status.numel()
     lines = []
@@ -58,7 +59,10 @@ def failure_message(solved: Solved) -> str:
         status = Status(int(solved.status[at]))
         name = f"instance {at[0] if len(at) == 1 else list(at)}" if at else "the instance"
         residual, iterations = float(solved.residual[at]), int(solved.iterations[at])
-        lines.append(f"  {name}: {status.label}, residual {residual:.1e} after {iterations} iterations")
+        remark = problem.remark(at) if problem is not None else ""
+        lines.append(
+            f"  {name}: {status.label}, residual {residual:.1e} after {iterations} iterations{remark and '; ' + remark}"
+        )
     if len(failed) > 8:
         lines.append(f"  and {len(failed) - 8} more")
     headline = f"{len(failed)} of {total} instances were not solved" if total > 1 else "the problem was not solved"
@@ -84,7 +88,7 @@ class _Solution(torch.autograd.Function):
         if on_failure != "keep" and not solved.complete and bool(solved.status.any()):
             ok = usable(solved.status)
             if on_failure == "raise" and not bool(ok.all()):
-                raise SolveError(failure_message(solved))
+                raise SolveError(failure_message(solved, problem.with_tensors(tensors)))
             if on_failure == "nan":
                 point = tuple(torch.where(ok[..., None], p, torch.nan) for p in point)
         return (*point, solved.status, solved.iterations, solved.residual)

@@ -50,6 +50,11 @@ class Problem(ABC):
         """All but the data as text, which `restated` reads, and whether that needs the layer; see `graph`."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a node of a compiled graph")
 
+    def remark(self, at: tuple[int, ...]) -> str:
+        """What the instance at an index of the batch lacks that its class promises, for the message of its failure;
+        empty where it lacks nothing."""
+        return ""
+
     @property
     def batch_shape(self) -> torch.Size:
         """Leading dimensions of all data, broadcast together."""

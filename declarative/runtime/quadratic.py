@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.conditions import Conditions, condition_number, rank_and_curvature, smallest_margin
+from declarative.runtime.convexity import lack_of_convexity
 from declarative.runtime.errors import InputError
 from declarative.runtime.problem import Point, Problem
 
@@ -234,6 +235,9 @@ class DenseQP(Problem):
             _largest((-ineq).clamp_min(0)) / dual,
         ]
         return _elementwise_largest(worst)
+
+    def remark(self, at: tuple[int, ...]) -> str:
+        return lack_of_convexity(self.P.expand(*self.batch_shape, self.n, self.n)[at])
 
     def conditions(self, point: Point) -> Conditions:
         """The conditions of the implicit function theorem at a solution.

@@ -18,10 +18,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from declarative.runtime.convexity import is_convex
 from declarative.runtime.kkt_system import solve_active_system
 from declarative.runtime.problem import Problem, Solved, Solver
 from declarative.runtime.quadratic import ActiveSet, DenseQP, QPPoint
-from declarative.runtime.solvers.interior_point import InteriorPoint, is_convex
+from declarative.runtime.solvers.interior_point import InteriorPoint
 from declarative.runtime.solvers.standard_form import flatten
 from declarative.runtime.status import Status
 

@@ -13,6 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from declarative.runtime.convexity import is_convex
 from declarative.runtime.problem import Problem, Solved, Solver
 from declarative.runtime.quadratic import DenseQP, QPPoint
 from declarative.runtime.solvers import certificates
@@ -35,7 +36,7 @@ class InteriorPoint(Solver):
     ``tolerance``: largest relative KKT residual (`DenseQP.relative_residual`) of a solved instance; None takes 1e-9 in
     float64 and 1e-5 in float32. ``max_iterations``: predictor-corrector steps. The arithmetic is float64 whatever the
     data's dtype, in which the answer comes. An instance whose P is not positive semidefinite is not a convex program:
-    its status is ``max_iterations`` after no iteration.
+    its status is ``max_iterations`` after no iteration, and `DenseQP.remark` says why.
     """
 
     tolerance: float | None = None
@@ -119,15 +120,3 @@ def _hopeless(form: Form, eps: float) -> Tensor:
     status[crossed] = int(Status.INFEASIBLE)
     status[~finite] = int(Status.NOT_FINITE)
     return status
-
-
-def is_convex(P: Tensor, eps: float) -> Tensor:
-    """Whether P (*batch, n, n) is positive semidefinite up to the rounding its entries came with; (*batch)."""
-    n = P.shape[-1]
-    if n == 0:
-        return torch.ones(P.shape[:-2], dtype=torch.bool, device=P.device)
-    allowance = max(10 * n * eps, 1e-11) * P.diagonal(dim1=-2, dim2=-1).abs().amax(-1)
-    shift = torch.where(allowance > 0, allowance, 1e-11 * (P.abs().amax((-2, -1)) == 0))
-    _, info = torch.linalg.cholesky_ex(P + shift[..., None, None] * torch.eye(n, dtype=P.dtype, device=P.device))
-    convex: Tensor = info == 0
-    return convex
