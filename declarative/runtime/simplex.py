@@ -54,7 +54,7 @@ def project_on_simplex(v: Tensor, total: Tensor | float = 1.0, *, rest: bool = T
 
 def _by_sort(v: Tensor, total: Tensor) -> SimplexProjection:
     """With v sorted downwards, k the largest index where k v_k > (v_1 + ... + v_k - s), t is that sum over k."""
-    total = torch.where(total >= 0, total, torch.nan)
+    total = torch.where((total >= 0) & ~v.isnan().any(-1, keepdim=True), total, torch.nan)
     descending = v.detach().sort(-1, descending=True).values
     count = torch.arange(1, v.shape[-1] + 1, device=v.device, dtype=v.dtype)
     excess = descending.cumsum(-1) - total
@@ -65,7 +65,8 @@ def _by_sort(v: Tensor, total: Tensor) -> SimplexProjection:
 def _on_support(v: Tensor, total: Tensor, support: Tensor) -> SimplexProjection:
     """The projection as a differentiable function on the piece where the support is the given one."""
     t = (torch.where(support, v, 0).sum(-1, keepdim=True) - total) / support.sum(-1, keepdim=True)
-    return SimplexProjection(torch.where(support, v - t, 0), t, torch.where(support, 0, v - t))
+    nothing = torch.where(t.isnan(), t, 0)  # or NaN, where there is no projection
+    return SimplexProjection(torch.where(support, v - t, nothing), t, torch.where(support, nothing, v - t))
 
 
 class _Compiled(torch.autograd.Function):

@@ -153,6 +153,7 @@ def test_without_a_compiler_torch_serves_and_says_so_once(editable: bool, tmp_pa
     [
         "runtime/test_interior_point.py",
         "runtime/test_native.py",
+        "runtime/test_simplex_projection.py",
         "conformance/test_failures.py",
         "conformance/test_gradients.py",
     ],

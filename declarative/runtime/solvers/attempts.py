@@ -24,13 +24,15 @@ from declarative.runtime.solvers.polish import polish
 from declarative.runtime.solvers.primal_dual import Iterate, as_point, iterate
 from declarative.runtime.solvers.standard_form import Form, equilibrate, loosened, restore
 
-STOPS = (1e-7, 1e-12)
+STOPS = (1e-7, 1e-10, 1e-13)
 """Relative residuals on the scaled data at which the steps end and polishing begins; the next one is for the instances
 whose active set was not yet to be told at the one before."""
 LOOSE = 1e-11
 """Relative residual above which a polished point is tried again."""
 NEARLY = 1e-3
 """Relative residual up to which a point is near enough to a solution to tell the rows that may be active."""
+MAY_BE_ACTIVE = (1e-5, 1e-8, 1e-10)
+"""Slacks up to which rows are: wide where multiplier and slack vanish together, narrow where rows lie side by side."""
 
 
 class Found(NamedTuple):
@@ -68,10 +70,12 @@ class Attempts:
                 return found
             part = form.take(lanes)
             found = self._better(found, lanes, part, self._to(stop, part))
-        lanes = self._left(form, found, NEARLY)
-        if lanes.numel():
+        for slack in MAY_BE_ACTIVE:
+            lanes = self._left(form, found, NEARLY)
+            if not lanes.numel():
+                break
             part = form.take(lanes)
-            found = self._better(found, lanes, part, self._on_a_basis(part, found.take(lanes)))
+            found = self._better(found, lanes, part, self._on_a_basis(part, found.take(lanes), slack))
         lanes = self._left(form, found)
         for reduced in without_dependent_rows(form.take(lanes), self.eps):
             again = self.answer(reduced.form)
@@ -102,9 +106,9 @@ class Attempts:
         point, residual = polish(form, restore(as_point(scaled, ended.iterate), scales), _guess(form, ended.iterate))
         return Found(point, ended.iterations, residual)
 
-    def _on_a_basis(self, form: Form, found: Found) -> Found:
+    def _on_a_basis(self, form: Form, found: Found, slack: float) -> Found:
         """Where the linear system of a basis of the nearly active inequalities leads."""
-        point, residual = polish(form, found.point, independent_active_set(form, found.point))
+        point, residual = polish(form, found.point, independent_active_set(form, found.point, slack))
         return Found(point, found.iterations, residual)
 
     def _better(self, found: Found, lanes: Tensor, form: Form, other: Found) -> Found:

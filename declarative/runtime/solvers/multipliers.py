@@ -19,18 +19,18 @@ from torch import Tensor
 from declarative.runtime.quadratic import ActiveSet, QPPoint, matvec
 from declarative.runtime.solvers.standard_form import Form, equilibrate, in_scaled_units
 
-NEAR = 1e-5
-"""Slack, on the scaled data, up to which an inequality may be active."""
 
+def independent_active_set(form: Form, point: QPPoint, slack: float) -> ActiveSet:
+    """The inequalities with a positive multiplier in a basis, at points of the given form; one instance at a time.
 
-def independent_active_set(form: Form, point: QPPoint) -> ActiveSet:
-    """The inequalities with a positive multiplier in a basis, at points of the given form; one instance at a time."""
+    ``slack``: that of a row, on the scaled data, up to which it may be active.
+    """
     scaled, scales = equilibrate(form)
     x = in_scaled_units(point, scales).x
     n, m = x.shape[-1], form.h.shape[-1]
     slope = matvec(scaled.P, x) + scaled.q
-    slack = torch.cat([scaled.h - matvec(scaled.G, x), scaled.upper - x, x - scaled.lower], -1)
-    near = slack <= NEAR * (1 + x.abs().amax(-1, keepdim=True))
+    room = torch.cat([scaled.h - matvec(scaled.G, x), scaled.upper - x, x - scaled.lower], -1)
+    near = room <= slack * (1 + x.abs().amax(-1, keepdim=True))
     held = torch.zeros_like(near)
     eye = torch.eye(n, dtype=x.dtype, device=x.device)
     for i in range(x.shape[0]):

