@@ -21,6 +21,8 @@ int declarative_solve(const SolveCall*);
 int declarative_adjoint(const AdjointCall*);
 int declarative_simplex(const SimplexCall*);
 int declarative_simplex_pullback(const SimplexPullback*);
+int declarative_coupling_row(const CouplingRowCall*);
+int declarative_coupling_row_pullback(const CouplingRowPullback*);
 void declarative_limit_instructions(int);
 }
 
@@ -117,7 +119,8 @@ template <class S> void simplex(int64_t size, int64_t count, int64_t threads, st
   S *v = real.room(all), *y = real.room(all, (S)-1), *rest = real.room(all), *total = real.room(1, (S)1);
   for (int64_t e = 0; e < all; e++) v[e] = (S)normal(random);
   S* threshold = real.room(count);
-  const SimplexCall call{sizeof(S) == 4, threads, count, size, v, y, rest, threshold, {total, 0}};
+  const Strided points{v, size, 1, 0}, one{nullptr, 0, 0, 1};
+  const SimplexCall call{sizeof(S) == 4, threads, count, size, points, {total, 0, 0, 0}, y, rest, threshold};
   const Case c{size, 0, 0, count, threads, false, false, 0};
   expect(declarative_simplex(&call) == 0, "simplex failed", c);
   for (int64_t i = 0; i < count; i++) {
@@ -125,8 +128,26 @@ template <class S> void simplex(int64_t size, int64_t count, int64_t threads, st
     for (int64_t e = 0; e < size; e++) sum += y[i * size + e];
     expect(std::abs(sum - 1) < 1e-4, "simplex does not sum to one", c);
   }
-  const SimplexPullback back{sizeof(S) == 4, threads, count, size, v, threshold, y, nullptr, real.room(all), real.room(count)};
+  const Strided bar{y, size, 1, 0};
+  S *v_bar = real.room(all), *total_bar = real.room(count);
+  const SimplexPullback back{sizeof(S) == 4, threads, count, size, points, bar, threshold, nullptr, v_bar, total_bar};
   expect(declarative_simplex_pullback(&back) == 0, "simplex pullback failed", c);
+
+  // The same projection as a row with weights and slopes of one, its upper bound and level in one number each.
+  const Strided lower{nullptr, 0, 0, 0}, upper{nullptr, 0, 0, INF};
+  S* t = real.room(count);
+  for (const int64_t at_most : {0, 1}) {
+    const CouplingRowCall row{sizeof(S) == 4, threads, count, size, at_most, points, one, one, lower, upper, one, rest, t};
+    expect(declarative_coupling_row(&row) == 0, "coupling row failed", c);
+    for (int64_t e = 0; e < all && !at_most; e++)
+      expect(std::abs((double)rest[e] - (double)y[e]) < 1e-4, "coupling row is no projection on the simplex", c);
+    S *weights_bar = real.room(size), *lower_bar = real.room(all), *level_bar = real.room(count);
+    const Strided nowhere{nullptr, 0, 0, 0};
+    const CouplingRowPullback pull{
+        sizeof(S) == 4, threads, count, size, at_most, points, one, one, lower, upper, t, bar, nullptr,
+        {v_bar, size, 1, 0}, {weights_bar, 0, 1, 0}, nowhere, {lower_bar, size, 1, 0}, nowhere, level_bar};
+    expect(declarative_coupling_row_pullback(&pull) == 0, "coupling row pullback failed", c);
+  }
 }
 
 void everything(unsigned seed) {
