@@ -8,9 +8,11 @@ from declarative.canonical.quadratic import QuadraticForm
 from declarative.codegen import quadratic_program, smooth
 from declarative.codegen.module_plan import Method, Solver, Writer, size_text, stack
 from declarative.ir.expression import Variable
+from declarative.ir.program import Dual
 from declarative.structures.structure import Match
 
 DOC = "The problem that `solution` solves; `solve` and `diagnose` judge it by this, `forward` does without."
+PRIMAL = "The variable alone, which is all that `forward` reads."
 
 POINTS = {
     ("x",): "PrimalPoint",
@@ -36,7 +38,14 @@ def plan(match: Match, writer: Writer, variable: Variable) -> Solver:
     ending = f"return {kind}({', '.join(f'{f}={name}' for f, name in zip(closed.fields, closed.point, strict=True))})"
     solution = Method("solution", writer.arguments, kind, closed.doc, writer.body(printer, [*closed.lines, ending]))
     if match.stated_as is not None:
-        return _as_quadratic_program(match.stated_as, writer, solution, kind)
+        solver = _as_quadratic_program(match.stated_as, writer, solution, kind)
+        reads_duals = any(isinstance(output.value, Dual) for output in writer.program.outputs)
+        if closed.primal and not reads_duals:
+            printer = writer.printer()
+            lines = match.closed_form(printer).primal  # type: ignore[union-attr]
+            primal = Method("primal", writer.arguments, "Tensor", PRIMAL, writer.body(printer, lines))
+            solver = replace(solver, methods=(solver.methods[0], primal, *solver.methods[1:]))
+        return solver
     if match.stated_locally:
         solver = smooth.plan(writer)
         stated = solver.methods[0]

@@ -14,9 +14,20 @@ from declarative.ir.shape import Shape, Size, show
 
 CONFLICTS = (("nonneg", "nonpos"), ("psd", "nsd"))
 MATRIX = ("psd", "nsd", "symmetric", "diag")
-TAKEN = (
-    *("forward", "solve", "diagnose", "data", "outputs", "check_inputs", "training", "parameters", "buffers"),
-    *("modules", "children", "train", "eval", "to", "type", "half", "float", "double", "cpu", "cuda", "apply"),
+TAKEN = frozenset(
+    """
+    T_destination add_module adjoint apply bfloat16 bind blocks buffers call_super_init check_inputs children
+    compile cpu cuda data declared diagnose dimensions double duals dump_patches equalities equations eval extern
+    externs extra_repr fixed_sizes float forward get_buffer get_extra_state get_parameter get_submodule gradient
+    half inequalities ipu load_state_dict max_iterations modules mtia named_buffers named_children named_modules
+    named_parameters objective on_failure outputs parameters parameters_of_call parameters_of_layer
+    parametrizations point_type primal ranks register_backward_hook register_buffer register_forward_hook
+    register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule settings
+    share_memory sizes solution solve solver source specialised state_dict to to_empty tolerance train training type
+    unconstrained xpu zero_grad
+    """.split()  # noqa: SIM905
 )
 """What an emitted module's own attributes are called; a learned parameter, a constant or an extern becomes one."""
 

@@ -79,7 +79,7 @@ def solve(layer: Layer, problem: Problem, on_failure: OnFailure) -> Solved:
     stated, needs_layer = problem.stated()
     names = [choice if isinstance(choice, str) else None for choice in (layer.solver, layer.adjoint)]
     objects = [choice for choice in (layer.solver, layer.adjoint) if choice is not None and not isinstance(choice, str)]
-    number = layer.number if needs_layer or objects else -1
+    number = layer._number if needs_layer or objects else -1
     settings = f"{layer.tolerance!r}, {layer.max_iterations!r}, {on_failure!r}"
     text = f"({stated!r}, {number}, {names[0]!r}, {names[1]!r}, {settings})"
     *point, status, iterations, residual = torch.ops.declarative.solve(list(problem.tensors), text)

@@ -29,6 +29,7 @@ from declarative.runtime.binding import (
 )
 from declarative.runtime.errors import InputError, SolveError
 from declarative.runtime.owner import POLICIES, SETTINGS, Owner
+from declarative.runtime.points import PrimalPoint
 from declarative.runtime.problem import Point, Problem, Solved
 from declarative.runtime.status import Status
 from declarative.runtime.transforms import values_are_hidden
@@ -102,6 +103,9 @@ class Layer(Owner):
     solution: ClassVar[Any] = None
     """A closed form, from the parameters to the point, where the structure has one."""
 
+    primal: ClassVar[Any] = None
+    """The same for the variables alone, where the outputs read nothing else and that is cheaper."""
+
     _gradient: str = "implicit"
 
     def specialised(self, sizes: Mapping[str, int]) -> type[Layer]:
@@ -122,6 +126,10 @@ class Layer(Owner):
         if self.on_failure == "nan":
             bound, solved = self._tolerant(bound, "nan")
             return self._outputs(bound, solved.point)
+        if self.primal is not None and bound.dtype is None:
+            x = self.primal(*bound.values)
+            if x.shape[:-1] == bound.batch and _surely_finite(x):
+                return self.outputs(PrimalPoint(x), *bound.values)
         if self.solution is not None:
             point = self._closed_form_point(bound)
             if _surely_finite(point[0]):

@@ -56,7 +56,7 @@ class Owner(nn.Module, metaclass=Made):
             self.parametrizations = nn.ModuleDict()
             self.unconstrained = nn.ParameterDict()
         self._calls: dict[Any, Bound] = {}
-        self.number = number_of(self)
+        self._number = number_of(self)
         given = {name: value for name, value in keywords.items() if value is not None}
         self._refuse_unknown(given)
         self.on_failure, self.check_inputs, self.tolerance, self.max_iterations = "raise", False, None, None
@@ -169,7 +169,7 @@ class Owner(nn.Module, metaclass=Made):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.number = number_of(self)
+        self._number = number_of(self)
 
     def __repr__(self) -> str:
         """The signature on one line, ``ElasticNet(A[m, n], b[m]; learned lasso)``, and the externs below it."""
