@@ -8,7 +8,7 @@ from declarative.atoms.shapes import join
 from declarative.ir.atom import Atom, Operand
 from declarative.ir.curvature import Curvature, Monotonicity, Sign
 from declarative.ir.definiteness import is_psd
-from declarative.ir.expression import Expression
+from declarative.ir.expression import Call, Expression
 from declarative.ir.shape import Shape
 
 
@@ -20,7 +20,8 @@ class Add(Atom):
     arguments = ("a", "b")
 
     def shape(self, *args: Expression) -> Shape:
-        return join("+", *args)
+        last = args[-1]
+        return join("-" if isinstance(last, Call) and last.atom.name == "neg" else "+", *args)
 
     def sign(self, *args: Expression) -> Sign:
         a, b = args

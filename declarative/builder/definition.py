@@ -72,9 +72,7 @@ class LayerDefinition:
         pairs: list[tuple[str | None, Any]] = [(None, condition) for condition in conditions]
         for name, condition in [*pairs, *named.items()]:
             if not isinstance(condition, Condition):
-                which = f"`{name}`" if name else "one of the conditions"
-                what = "always holds or never" if isinstance(condition, bool) else "is not a constraint"
-                raise failure("E110", f"{which} {what}: no expression is compared")
+                raise _no_condition(name, condition)
             if name is not None:
                 check_name(name, "constraint")
                 self._check_new(name, constraints, condition)
@@ -192,3 +190,12 @@ def _own_name(content: Expression | Dual | OptimalValue) -> str | None:
     if isinstance(content, OptimalValue):
         return "value"
     return content.name if isinstance(content, Symbol | Let) else None
+
+
+def _no_condition(name: str | None, given: Any) -> DiagnosticError:
+    which = f"`{name}`" if name else "one of the conditions"
+    if isinstance(given, list | tuple):
+        help = None if name else "subject_to(*conditions)"
+        return failure("E110", f"{which} is a {type(given).__name__}, and conditions are given one by one", help=help)
+    what = "always holds or never" if isinstance(given, bool) else "is not a constraint"
+    return failure("E110", f"{which} {what}: no expression is compared")

@@ -122,8 +122,8 @@ class Term:
     def __iter__(self) -> NoReturn:
         raise failure(
             "E212",
-            "an expression cannot be looped over: its sizes are symbolic",
-            help="dl.total(lambda t: ..., t=(a, b))",
+            "an expression is not looped over by Python",
+            help="dl.sum(x) for the sum of all entries; dl.total(lambda t: ..., t=(a, b)) for another",
         )
 
 

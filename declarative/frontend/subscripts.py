@@ -82,6 +82,7 @@ def _in_range(
             f"{size} is one past the end" if highest == last == size else "",
             secondary=declarations((base,), scope),
             notes=["indices count from 0, and `a..b` includes both ends"],
+            help=_within(value, size, highest, indices),
         )  # fmt: skip
         return False
     if isinstance(value, Range) and value.length.is_number and value.length.constant < 1:
@@ -91,3 +92,15 @@ def _in_range(
         )  # fmt: skip
         return False
     return True
+
+
+def _within(value: Subscript, size: Size, highest: Size, indices: Indices) -> str | None:
+    """What to write where a subscript reaches past the end: its range, or the `for` of the index that leads there."""
+    if isinstance(value, Range) and value.last == highest:
+        return f"{value.first}..{size - 1}"
+    last = value.index if isinstance(value, At) else value.last
+    moving = [(name, c) for name, c in last.terms if name in indices]
+    if len(moving) != 1 or moving[0][1] != 1:
+        return None
+    index = indices[moving[0][0]]
+    return f"for {index.name} in {index.first}..{index.last - (highest - size + 1)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -134,8 +135,13 @@ class Report:
                 together.setdefault(text, []).append(_place(row["instance"]))
         lines += [f"{_named(places)}{text}" for text, places in together.items()]
         if self.disagreement:
-            told = ", ".join(f"{name} {_largest(worst):.1e}" for name, worst in self.disagreement.items())
+            largest = {name: _largest(worst) for name, worst in self.disagreement.items()}
+            told = ", ".join(f"{name} {worst:.1e}" for name, worst in largest.items())
             lines.append(f"backward against finite differences, largest relative disagreement: {told}")
+            if any(map(math.isnan, largest.values())):
+                lines.append(
+                    "nan: no instance could be compared; it or a neighbour has no solution, or an infinite output"
+                )
         return [*lines, self.summary()]
 
 

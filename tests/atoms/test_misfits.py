@@ -23,6 +23,7 @@ MISFITS = [
     ("matmul", (s, A), "`@` multiplies vectors and matrices, but scalar meets (m, n)",
      "write the product with a scalar as s * A"),
     ("add", (A, B), "`+` needs equal shapes or a scalar, but (m, n) meets (k, n)", None),
+    ("add", (Ax, call("neg", c)), "`-` needs equal shapes or a scalar, but (m,) meets (n,)", None),
     ("add", (x, A), "`+` needs equal shapes or a scalar, but (n,) meets (m, n)", None),
     ("mul", (A, x), "`*` needs equal shapes or a scalar, but (m, n) meets (n,)", "for the product of matrices: A @ x"),
     ("norm2", (A,), "`norm2` is the norm of a vector, not of a matrix",

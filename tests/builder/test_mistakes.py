@@ -34,7 +34,12 @@ MISTAKES = {
     "strict": (lambda: x < 1, "E105", "x < 1", "write `<=`"),
     "unequal": (lambda: x != 1, "E105", "x != 1", None),
     "truth": (lambda: bool(x), "E212", "bool(x)", None),
-    "loop": (lambda: list(x), "E212", "list(x)", "dl.total(lambda t: ..., t=(a, b))"),
+    "loop": (
+        lambda: list(x),
+        "E212",
+        "list(x)",
+        "dl.sum(x) for the sum of all entries; dl.total(lambda t: ..., t=(a, b)) for another",
+    ),
     "subscripts": (lambda: x[0, 1], "E209", "x[0, 1]", None),
     "beyond": (lambda: x[n], "E208", "x[n]", None),
     "reaches": (lambda: dl.total(lambda t: x[t + 1], t=(0, n - 1)), "E208", "x[t + 1]", None),
@@ -51,6 +56,12 @@ MISTAKES = {
     "input shape": (lambda: module(b), "E203", "module(b)", None),
     "declared twice": (lambda: x + dl.var("x", m)[0], "E202", 'dl.var("x", m)', "rename one of them"),
     "no name": (lambda: dl.layer("f").output(x + 1), "E501", 'dl.layer("f").output(x + 1)', ".output(result=...)"),
+    "a list": (
+        lambda: dl.layer("f").subject_to([x >= 0]),
+        "E110",
+        'dl.layer("f").subject_to([x >= 0])',
+        "subject_to(*conditions)",
+    ),
     "no comparison": (lambda: dl.layer("f").subject_to(a=True), "E110", 'dl.layer("f").subject_to(a=True)', None),
 }
 
@@ -76,7 +87,6 @@ u = dl.var("u", "k")
 HELPS = {
     "matrix": (lambda: dl.max(x, 0), "entry by entry: dl.maximum(x, 0), or dl.pos(x)"),
     "root": (problem(dl.sqrt(dl.sum_squares(x))), "dl.norm2(x)"),
-    "entropy": (problem(dl.sum(x * dl.log(x))), "-dl.entr(x)"),
     "sign": (problem(w * dl.norm1(x)), 'declare the sign, if it has one: dl.param("w", nonneg=True)'),
     "promise": (problem(dl.quad_form(x, Q)), 'declare it, if it is: dl.param("Q", "n", "n", psd=True)'),
     "base": (problem(dl.sum(x**3)), 'dl.var("x", "n", nonneg=True)'),

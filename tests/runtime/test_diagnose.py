@@ -258,6 +258,17 @@ def test_failed_instances_are_reported_and_nothing_raises() -> None:
     assert float(report.disagreement["h"][0]) < 1e-8
     assert report.disagreement["h"].isnan().tolist() == [False, True, True]
     assert "1 infeasible" in str(report)
+    assert "nan:" not in str(report)
+
+
+def test_a_parameter_that_no_difference_can_move_is_told() -> None:
+    """The two sides meet: where h moves, one neighbour's set is empty; where q moves, both have solutions."""
+    empty = {"A": torch.zeros(0, 1, dtype=D), "b": torch.zeros(0, dtype=D)}
+    given = {"Q": t([[1.0]]), "q": t([0.3]), "G": t([[1.0], [-1.0]]), "h": t([0.5, -0.5])}
+    report = compiled(QP).diagnose(**given, **empty, finite_differences=True)
+    assert report.disagreement["h"].isnan()
+    assert not report.disagreement["q"].isnan()
+    assert "nan: no instance could be compared; it or a neighbour has no solution" in str(report)
 
 
 def test_a_batch_without_a_sound_instance_is_reported() -> None:
