@@ -47,25 +47,26 @@ clean:  ## remove what the targets made, the environment too
 	@rm -rf $(VENV) $(BENCH) build dist *.egg-info examples/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Environments: a stamp per set of extras, older than pyproject.toml when it has to be renewed.
+# Environments: a stamp per set of extras, older than pyproject.toml or a source of the kernels when it has to be renewed.
+KERNELS := setup.py $(wildcard declarative/runtime/native/src/*)
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt $(KERNELS)
 	@echo "installing what the demo needs into $(VENV) (PyTorch is large: minutes, the first time)"
 	@$(PIP) -e ".[demo]"
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt $(KERNELS)
 	@echo "installing what the tests need into $(VENV) (PyTorch is large: minutes, the first time)"
 	@$(PIP) -e ".[dev]"
 	@touch $@
 
 # What is compared with has its own environment: it pins versions that the tests should not be held to.
-$(BENCH)/.bench: pyproject.toml constraints.txt benchmarks/peers.txt benchmarks/peers.py
+$(BENCH)/.bench: pyproject.toml constraints.txt $(KERNELS) benchmarks/peers.txt benchmarks/peers.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 1; }
 	@echo "installing this package and those that it is compared with into $(BENCH) (minutes, the first time)"
 	@$(PYTHON) -m venv $(BENCH)
