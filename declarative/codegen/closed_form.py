@@ -12,7 +12,7 @@ from declarative.ir.program import Dual
 from declarative.structures.structure import Match
 
 DOC = "The problem that `solution` solves; `solve` and `diagnose` judge it by this, `forward` does without."
-PRIMAL = "The variable alone, which is all that `forward` reads."
+PRIMAL = "The variable, which is all that `forward` reads, and what is finite where the variable is."
 
 POINTS = {
     ("x",): "PrimalPoint",
@@ -43,7 +43,7 @@ def plan(match: Match, writer: Writer, variable: Variable) -> Solver:
         if closed.primal and not reads_duals:
             printer = writer.printer()
             lines = match.closed_form(printer).primal  # type: ignore[union-attr]
-            primal = Method("primal", writer.arguments, "Tensor", PRIMAL, writer.body(printer, lines))
+            primal = Method("primal", writer.arguments, "tuple[Tensor, Tensor]", PRIMAL, writer.body(printer, lines))
             solver = replace(solver, methods=(solver.methods[0], primal, *solver.methods[1:]))
         return solver
     if match.stated_locally:

@@ -104,7 +104,8 @@ class Layer(Owner):
     """A closed form, from the parameters to the point, where the structure has one."""
 
     primal: ClassVar[Any] = None
-    """The same for the variables alone, where the outputs read nothing else and that is cheaper."""
+    """The same for the variables alone, where the outputs read nothing else and that is cheaper; and a smaller tensor
+    that is finite where they are."""
 
     _gradient: str = "implicit"
 
@@ -127,8 +128,8 @@ class Layer(Owner):
             bound, solved = self._tolerant(bound, "nan")
             return self._outputs(bound, solved.point)
         if self.primal is not None and bound.dtype is None:
-            x = self.primal(*bound.values)
-            if x.shape[:-1] == bound.batch and _surely_finite(x):
+            x, sign = self.primal(*bound.values)
+            if x.shape[:-1] == bound.batch and _surely_finite(sign):
                 return self.outputs(PrimalPoint(x), *bound.values)
         if self.solution is not None:
             point = self._closed_form_point(bound)

@@ -57,7 +57,7 @@ class SimplexMatch(Match):
             ),
             point=(y, "nu", "bounds"),
             fields=("x", "eq", "bounds"),
-            primal=(f"return project_on_simplex({show(self.form.centre)}, {total}, rest=False).y",),
+            primal=(f"return project_on_simplex({show(self.form.centre)}, {total}, rest=False)[:2]",),
             uses=("project_on_simplex",),
         )
 

@@ -39,8 +39,9 @@ class ClosedForm:
     ``lines`` are torch statements after which the names in ``point`` (the variable, then the duals) hold the solution.
     ``duals`` maps the program's constraints to torch source in terms of ``point.x``, ``point.eq``, ..., or to ``psd``
     for that part as a matrix (a match that is ``stated_as`` a quadratic program leaves them to it); ``fields`` are the
-    fields of the point in the order of ``point``. ``primal`` are statements that end with the variable alone, where
-    that is cheaper. ``uses`` names the runtime functions in the text.
+    fields of the point in the order of ``point``. ``primal`` are statements that return the variable alone,
+    where that is cheaper, and a smaller tensor that is finite where the variable is. ``uses`` names the runtime
+    functions in the text.
     """
 
     doc: str
