@@ -18,7 +18,6 @@ from declarative.runtime.quadratic import DenseQP
 from declarative.runtime.smooth import LocalProblem, RootProblem
 from declarative.runtime.solvers.anderson import Anderson
 from declarative.runtime.solvers.clarabel import Clarabel
-from declarative.runtime.solvers.direct import Direct
 from declarative.runtime.solvers.fixed_point import FixedPoint
 from declarative.runtime.solvers.gradient_descent import GradientDescent
 from declarative.runtime.solvers.lbfgs import LBFGS
@@ -91,9 +90,7 @@ def chosen_adjoint(choice: Adjoint | str | None, problem: Problem) -> Adjoint:
 def default_solver(problem: Problem, tolerance: float | None, max_iterations: int | None) -> Solver:
     """The solver for a problem, with the settings that are not None."""
     kind: type[Any] = DEFAULTS[type(problem)][0]
-    if Direct.serves(problem):
-        kind = Direct
-    elif isinstance(problem, RootProblem) and problem.fixed_point and problem.size > WIDE:
+    if isinstance(problem, RootProblem) and problem.fixed_point and problem.size > WIDE:
         kind = FixedPoint
     solver: Solver = kind(**_given(tolerance, max_iterations))
     return solver

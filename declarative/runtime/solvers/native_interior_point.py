@@ -2,7 +2,8 @@
 
 It answers the instances that have a solution it can polish to rounding. Whatever it leaves, for being infeasible,
 unbounded, degenerate beyond its means or no convex program, goes to `InteriorPoint`, instance by instance: statuses and
-certificates are that solver's, and so is everything on other devices and under a compiler.
+certificates are that solver's, and so is everything on other devices and under a compiler. Without inequalities there
+is one linear system to solve, and `Direct` stands in the place of `InteriorPoint`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from declarative.runtime.native import library
 from declarative.runtime.native.quadratic import data_of, operands
 from declarative.runtime.problem import Point, Problem, Solved, Solver
 from declarative.runtime.quadratic import DenseQP
+from declarative.runtime.solvers.direct import Direct
 from declarative.runtime.solvers.interior_point import InteriorPoint
 
 
@@ -36,8 +38,8 @@ class NativeInteriorPoint(Solver):
         if not isinstance(problem, DenseQP):
             raise TypeError(f"NativeInteriorPoint solves DenseQP, not {type(problem).__name__}")
         data = operands(problem)
-        if data is None:
-            return self._reference().solve(problem)
+        if data is None or _is_factored_once(problem):
+            return self._reference(problem).solve(problem)
         q, batch = problem.q, data.batch
         sizes = (problem.n, problem.p, problem.m, problem.n)
         point = tuple(q.new_empty((*batch, size)) for size in sizes)
@@ -50,10 +52,18 @@ class NativeInteriorPoint(Solver):
             library.call("solve", (*data.fields, torch.get_num_threads(), self.max_iterations, *room, *outputs))
         solved = Solved(point, status, iterations, residual, complete=True)
         left = status if self.tolerance is None else status | (residual > self.tolerance)
-        return _completed(solved, problem, left, self._reference()) if bool(left.any()) else solved
+        return _completed(solved, problem, left, self._reference(problem)) if bool(left.any()) else solved
 
-    def _reference(self) -> InteriorPoint:
-        return InteriorPoint(self.tolerance, self.max_iterations)
+    def _reference(self, problem: DenseQP) -> Solver:
+        kind = Direct if Direct.serves(problem) else InteriorPoint
+        return kind(self.tolerance, self.max_iterations)
+
+
+def _is_factored_once(problem: DenseQP) -> bool:
+    """Whether all instances have one large linear system, which `Direct` factors once; where that pays, as measured."""
+    shared = problem.P.dim() == 2 and (problem.A is None or problem.A.dim() == 2)
+    large = problem.n + problem.p > 128 and problem.batch_shape.numel() >= 16
+    return shared and large and Direct.serves(problem)
 
 
 def _completed(solved: Solved, problem: DenseQP, left: Tensor, reference: Solver) -> Solved:

@@ -14,41 +14,61 @@
 // Reference: Bertsekas, Constrained Optimization and Lagrange Multiplier Methods, 1982, chapter 2.
 #pragma once
 
-#include "program.hpp"
+#include "row_system.hpp"
 
 namespace DECLARATIVE_ISA {
 
 template <class V, class M> struct ActiveSystem {
   typedef MaskOf<V> Mask;
   const Program<V, M>& at;
+  RowSystem<V, M>& rows;  // in place of K where it serves
   V *K, *inverse, *scratch;
   V *weight_eq, *weight, *free;  // the penalty or zero per row; one or zero per variable
+  V least;  // pivot of the last factorisation
 
   static V penalty() { return splat<V>(PrecisionOf<V>::PENALTY); }
 
-  ActiveSystem(const Program<V, M>& program, Arena& arena, V* triangle_room, V* inverse_room)
-      : at(program), K(triangle_room), inverse(inverse_room) {
+  ActiveSystem(RowSystem<V, M>& small, Arena& arena, V* triangle_room, V* inverse_room)
+      : at(small.at), rows(small), K(triangle_room), inverse(inverse_room) {
     scratch = arena.take<V>((at.m > at.p ? at.m : at.p) * Traits<V>::tile);
     weight_eq = arena.take<V>(at.Q), weight = arena.take<V>(at.m), free = arena.take<V>(at.N);
   }
 
   // Factor P + rho + C'C / delta over the free variables.
   void factor_active() {
-    constexpr int T = Traits<V>::tile;
     const V zero = splat<V>(0), one = splat<V>(1), proximal = splat<V>(PrecisionOf<V>::PROXIMAL);
+    if (rows.serves()) return factor_rows();
     at.copy_curvature(K);
     add_weighted_product(K, at.Gt, weight, at.N, at.m, scratch);
     add_weighted_product(K, at.At, weight_eq, at.N, at.p, scratch);
     at.restrict_to(free, K);
     for (int64_t i = 0; i < at.N; i++)
-      K[triangle<V>(i / T) + i * T + i % T] += proximal + select(free[i] > zero, zero, one);
-    factor(K, inverse, at.N, (int64_t)0);
+      K[on_diagonal<V>(i)] += proximal + select(free[i] > zero, zero, one);
+    const Mask sound = factor(K, inverse, at.N, (int64_t)0);
+    V largest = zero;
+    for (int64_t i = 0; i < at.N; i++) largest = larger(largest, inverse[i]);
+    least = select(sound, one / (largest * largest), zero);
   }
 
   // x (N) in place of its right-hand side, over the free variables.
   void solve(V* x) const {
+    if (rows.serves()) return rows.solve(x);
     for (int64_t i = 0; i < at.N; i++) x[i] *= free[i];
     solve_factored(x, K, inverse, at.N, (int64_t)0);
+  }
+
+ private:
+  void factor_rows() {
+    const V zero = splat<V>(0), one = splat<V>(1), proximal = splat<V>(PrecisionOf<V>::PROXIMAL);
+    V largest = zero;
+    for (int64_t i = 0; i < at.N; i++) {
+      rows.inverse_h[i] = select(free[i] > zero, one / (at.cost * at.P[i] + proximal), zero);
+      largest = larger(largest, rows.inverse_h[i]);
+    }
+    least = one / largest;
+    for (int64_t k = 0; k < at.m; k++) rows.factors[k] = root(weight[k]), rows.own[k] = one;
+    for (int64_t r = 0; r < at.p; r++) rows.factors[at.m + r] = root(weight_eq[r]), rows.own[at.m + r] = one;
+    rows.factor_rows();
   }
 };
 

@@ -28,8 +28,8 @@ template <class V, class M> class Adjoint {
   Mask trusted;
 
   Adjoint(const declarative::Quadratic& call, Arena& arena)
-      : at(call, arena),
-        system(at, arena, arena.take<V>(triangle<V>(at.N / Traits<V>::tile)), arena.take<V>(at.N)) {
+      : at(call, arena), rows(at, arena),
+        system(rows, arena, arena.take<V>(triangle<V>(at.N / Traits<V>::tile)), arena.take<V>(at.N)) {
     x = arena.take<V>(at.N), nu = arena.take<V>(at.Q), lambda = arena.take<V>(at.m), z = arena.take<V>(at.N);
     ux = arena.take<V>(at.N), unu = arena.take<V>(at.Q), ulambda = arena.take<V>(at.m), uz = arena.take<V>(at.N);
     upper = arena.take<V>(at.N), lower = arena.take<V>(at.N);
@@ -63,6 +63,7 @@ template <class V, class M> class Adjoint {
   }
 
  private:
+  RowSystem<V, M> rows;
   ActiveSystem<V, M> system;
   Sum *force_sum, *eq_sum, *row_sum;
   V *rx, *rnu, *rrow, *rz, *force, *lift, *gap_eq, *gap_row, *room, *rise;
@@ -147,6 +148,7 @@ template <class V, class M> class Adjoint {
     }
     for (int64_t r = 0; r < at.Q; r++) unu[r] = zero, given = magnitude(given, rnu[r]);
     for (int64_t k = 0; k < at.m; k++) ulambda[k] = zero, given = magnitude(given, rrow[k]);
+    rows.read();
     system.factor_active();
     V before = splat<V>(__builtin_inf()), size = before;
     Mask going = everywhere<V>();

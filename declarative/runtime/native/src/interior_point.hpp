@@ -34,7 +34,7 @@ template <class V, class M> class InteriorPoint {
 
   InteriorPoint(const declarative::Quadratic& call, Arena& arena)
       : at(call, arena), now(at, arena), best(at, arena), step(at, arena), K(room(at, arena)),
-        inverse(arena.take<V>(at.N + at.Q)), polish(at, arena, K, inverse) {
+        inverse(arena.take<V>(at.N + at.Q)), rows(at, arena), polish(rows, arena, K, inverse) {
     r_dual = arena.take<V>(at.N), r_primal = arena.take<V>(at.Q), r_slack = arena.take<V>(at.count);
     comp = arena.take<V>(at.count), inverse_s = arena.take<V>(at.count), weight = arena.take<V>(at.count);
     rhs = arena.take<V>(at.N + at.Q), t = arena.take<V>(at.count), tx = arena.take<V>(at.N), tn = arena.take<V>(at.Q);
@@ -50,12 +50,15 @@ template <class V, class M> class InteriorPoint {
   void run(int64_t max_iterations, double eps, bool round) {
     polish.reset(), iterations = splat<V>(0), sensible = negate(everywhere<V>());
     clear(now.x, at.N), clear(now.nu, at.Q);
-    at.equilibrate();
+    at.scale_data();
+    rows.read();
+    if (rows.fits && !rows.serves()) return;
     Mask open = at.usable & convex(eps);
     if (!any(open)) return;
     if (at.count) approach(open, max_iterations);
     else polish.from(now.x, now.nu, now.s, now.l, open);  // the active set is known, and its system says all
     sensible = in_proportion();
+    if (!at.count) sensible = sensible & polish.determined();
     if (round) {
       const Mask exact = polish.residual <= splat<V>(Limits::ACCEPTED);
       sensible = sensible & (polish.residual <= splat<V>(ACCEPTED_BEFORE));
@@ -67,6 +70,7 @@ template <class V, class M> class InteriorPoint {
  private:
   Iterate<V> now, best, step;
   V *K, *inverse;
+  RowSystem<V, M> rows;  // in place of K where it serves
   Polish<V, M> polish;
   V *r_dual, *r_primal, *r_slack, *comp, *inverse_s, *weight, *rhs, *t, *tx, *tn, *px, *anu, *cl, *scratch;
   V worst, age, gap;
@@ -91,31 +95,33 @@ template <class V, class M> class InteriorPoint {
   Mask convex(double eps) {
     const V zero = splat<V>(0), one = splat<V>(1);
     const double share = 10 * (double)at.n * eps > 1e-11 ? 10 * (double)at.n * eps : 1e-11;
-    constexpr int T = Traits<V>::tile;
-    const auto diagonal = [&](int64_t i) -> V& { return K[triangle<V>(i / T) + i * T + i % T]; };
     linear = everywhere<V>() & (V{} + at.largest_curvature() == zero);
-    at.copy_curvature(K);
+    const auto entry = [&](int64_t i) -> V { return at.cost * at.P[at.diagonal ? i : cell<V>(i, i, at.N)]; };
     V largest = zero;
-    for (int64_t i = 0; i < at.N; i++) largest = magnitude(largest, diagonal(i));
+    for (int64_t i = 0; i < at.N; i++) largest = magnitude(largest, entry(i));
     const V shift = select(largest > zero, largest, one) * splat<V>(share);
-    for (int64_t i = 0; i < at.N; i++) diagonal(i) += shift + (i < at.n ? zero : one);
+    if (at.diagonal) {
+      V least = entry(0);
+      for (int64_t i = 1; i < at.n; i++) least = smaller(least, entry(i));
+      return (least + shift > zero) | linear;
+    }
+    at.copy_curvature(K);
+    for (int64_t i = 0; i < at.N; i++) K[on_diagonal<V>(i)] += shift + (i < at.n ? zero : one);
     return factor(K, inverse, at.N, (int64_t)0) | linear;
   }
 
   // Factor the Newton matrix with the diagonal of W.
   void factor_newton(const V* w) {
     constexpr int T = Traits<V>::tile;
+    if (rows.serves()) return factor_newton_rows(w);
     const int64_t N = at.N, panels = N / T;
     const V zero = splat<V>(0), one = splat<V>(1), delta = splat<V>(Limits::DELTA);
     at.copy_curvature(K);
     add_weighted_product(K, at.Gt, w, N, at.m, scratch);
     at.restrict_to(at.free, K);
     for (int64_t i = 0; i < N; i++) {
-      V& pivot = K[triangle<V>(i / T) + i * T + i % T];
-      if (at.upper_at >= 0) pivot += w[at.upper_at + i];
-      if (at.lower_at >= 0) pivot += w[at.lower_at + i];
-      pivot += absolute(pivot) * splat<V>(Limits::RHO[0]) + splat<V>(Limits::RHO[1]);
-      pivot = select(at.free[i] > zero, pivot, one);
+      V& pivot = K[on_diagonal<V>(i)];
+      pivot = select(at.free[i] > zero, stiffened(pivot, w, i), one);
     }
     for (int64_t R = 0; R < at.Q / T; R++) {
       V* KR = K + triangle<V>(panels + R);
@@ -126,6 +132,28 @@ template <class V, class M> class InteriorPoint {
       for (int64_t a = 0; a < T; a++) KR[(N + R * T + a) * T + a] = R * T + a < at.p ? delta : one;
     }
     factor(K, inverse, N, at.Q);
+  }
+
+  // A diagonal entry of the Newton matrix with the weights of the variable's bounds, regularised.
+  V stiffened(V entry, const V* w, int64_t i) const {
+    if (at.upper_at >= 0) entry += w[at.upper_at + i];
+    if (at.lower_at >= 0) entry += w[at.lower_at + i];
+    return entry + absolute(entry) * splat<V>(Limits::RHO[0]) + splat<V>(Limits::RHO[1]);
+  }
+
+  void factor_newton_rows(const V* w) {
+    const V zero = splat<V>(0), one = splat<V>(1), delta = splat<V>(Limits::DELTA);
+    for (int64_t i = 0; i < at.N; i++)
+      rows.inverse_h[i] = select(at.free[i] > zero, one / stiffened(at.cost * at.P[i], w, i), zero);
+    for (int64_t k = 0; k < at.m; k++) rows.factors[k] = root(w[k]), rows.own[k] = one;
+    for (int64_t r = 0; r < at.p; r++) rows.factors[at.m + r] = one, rows.own[at.m + r] = delta;
+    rows.factor_rows();
+  }
+
+  // `rhs` (N + Q) becomes the solution of the Newton system.
+  void solve_newton() {
+    if (rows.serves()) rows.solve(rhs, rhs + at.N);
+    else solve_factored(rhs, K, inverse, at.N, at.Q);
   }
 
   // y = Cx, zero where dead.
@@ -162,7 +190,7 @@ template <class V, class M> class InteriorPoint {
     add_transposed_times(tn, at.At, now.x, at.N, at.p);
     for (int64_t i = 0; i < at.N; i++) rhs[i] = (cl[i] - at.q[i] - px[i]) * at.free[i];
     for (int64_t r = 0; r < at.Q; r++) rhs[at.N + r] = at.b[r] - tn[r];
-    solve_factored(rhs, K, inverse, at.N, at.Q);
+    solve_newton();
     for (int64_t i = 0; i < at.N; i++) now.x[i] += rhs[i];
     for (int64_t r = 0; r < at.Q; r++) now.nu[r] = rhs[at.N + r];
     forward(t, now.x);
@@ -309,7 +337,7 @@ template <class V, class M> class InteriorPoint {
     clear(step.x, at.N), clear(step.nu, at.Q);
     for (int64_t k = 0; k < at.count; k++) step.s[k] = -r_slack[k];
     for (int round = 0;; round++) {
-      solve_factored(rhs, K, inverse, at.N, at.Q);
+      solve_newton();
       for (int64_t i = 0; i < at.N; i++) step.x[i] += rhs[i];
       for (int64_t r = 0; r < at.Q; r++) step.nu[r] += rhs[at.N + r];
       forward(t, rhs);

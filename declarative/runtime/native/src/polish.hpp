@@ -32,8 +32,9 @@ template <class V, class M> class Polish {
   KktPoint<V> answer;
   V residual;
 
-  Polish(const Program<V, M>& program, Arena& arena, V* triangle_room, V* inverse_room)
-      : answer(program, arena), at(program), system(program, arena, triangle_room, inverse_room), now(program, arena) {
+  Polish(RowSystem<V, M>& rows, Arena& arena, V* triangle_room, V* inverse_room)
+      : answer(rows.at, arena), at(rows.at), system(rows, arena, triangle_room, inverse_room),
+        now(rows.at, arena) {
     px = arena.take<Sum>(at.N), anu = arena.take<Sum>(at.N), gl = arena.take<Sum>(at.N);
     over_eq = arena.take<Sum>(at.Q), over_row = arena.take<Sum>(at.m);
     force = arena.take<V>(at.N), lift = arena.take<V>(at.N), gap_eq = arena.take<V>(at.Q), gap_row = arena.take<V>(at.m);
@@ -60,6 +61,9 @@ template <class V, class M> class Polish {
       if (!any(open)) return;
     }
   }
+
+  // Whether the last active set leaves no direction in which x is not held to rounding.
+  Mask determined() const { return system.least > splat<V>(Limits::DETERMINED); }
 
   // The answer as float32 can hold it, and its residual; lanes without an answer keep having none.
   void round_to_single() {

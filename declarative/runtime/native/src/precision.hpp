@@ -19,6 +19,7 @@ template <> struct Precision<double> {
   static constexpr double SETTLED = __builtin_inf();  // last correction of a trusted point, of the point's own size
   static constexpr double RHO[] = {1e-11, 1e-8}, DELTA = 1e-10;  // of the Newton matrix: relative and at least; rows
   static constexpr double PENALTY = 1e5, PROXIMAL = 1e-10;       // of the active system
+  static constexpr double DETERMINED = 1e-5;  // pivot of it above which its solution is unique beyond doubt
   static constexpr double RAY = 1e-8;        // how nearly an iterate proves that there is no solution
   static constexpr double SENSIBLE = 1e6;    // size of a solution, relative to the scaled data, beyond it a ray perhaps
   static constexpr double SMALLEST = 1e-300;
@@ -36,6 +37,7 @@ template <> struct Precision<float> {
   static constexpr double SETTLED = 1e-4;  // a curvature near PROXIMAL shows here and hardly in the residual
   static constexpr double RHO[] = {1e-6, 1e-6}, DELTA = 1e-6;
   static constexpr double PENALTY = 1e3, PROXIMAL = 1e-6;
+  static constexpr double DETERMINED = 1e-3;
   static constexpr double RAY = 1e-5;
   static constexpr double SENSIBLE = 1e3;
   static constexpr double SMALLEST = 1e-35;

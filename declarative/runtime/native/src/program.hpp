@@ -6,7 +6,10 @@
 //
 // and its solution returns as x = t D x^, nu = (t/c) E nu^, lambda = (t/c) F lambda^, z = (t/c) z^ / D.
 //
-// P^ is kept without the factor c, which may differ between instances that share P.
+// P^ is kept without the factor c, which may differ between instances that share P. Where it is diagonal in all lanes,
+// only its diagonal is kept, and nothing below is of the order of N^2.
+//
+// Without inequalities D = 1, E is one number and c depends on P alone: the shortest solution then is that of the data.
 //
 // All inequalities are Cx + s = d with C = [G; I; -I]: the rows, then the upper and the lower bounds where there are any.
 //
@@ -43,7 +46,8 @@ template <class V, class M> struct Program {
   int64_t N, Q;     // n and p padded
   int64_t count;    // rows of C
   int64_t upper_at, lower_at;  // where the bounds begin in C, or -1
-  M *P, *At, *Gt;   // panels of P (N, N), scaled by D only; of A' (N, p) and G' (N, m)
+  M *P, *At, *Gt;   // panels of P (N, N), or its diagonal (N), scaled by D only; of A' (N, p) and G' (N, m)
+  bool diagonal;    // what P holds
   V *q, *b, *d;     // d: right-hand side of C, zero where dead
   V *live;          // one where an inequality is finite, else zero
   M *D, *E, *F;
@@ -67,18 +71,25 @@ template <class V, class M> struct Program {
 
   // Read instances first, first + 1, ...; the last one of the batch again in the lanes that are left over.
   template <class S> void load(const declarative::Quadratic& call, int64_t first);
-  void equilibrate();
+  void scale_data();
 
   // y = cost P x, summed in Y.
   template <class Y> void curvature_times(Y* y, const V* x) const {
     clear(y, N);
-    add_times(y, P, x, N, N);
+    if (diagonal)
+      for (int64_t i = 0; i < N; i++) y[i] += widen<Y>(P[i]) * widen<Y>(x[i]);
+    else add_times(y, P, x, N, N);
     for (int64_t i = 0; i < N; i++) y[i] = widen<Y>(cost) * y[i];
   }
 
   // K = cost P on the lower triangle.
   void copy_curvature(V* K) const {
     constexpr int T = Traits<V>::tile;
+    if (diagonal) {
+      clear(K, triangle<V>(N / T));
+      for (int64_t i = 0; i < N; i++) K[on_diagonal<V>(i)] = cost * P[i];
+      return;
+    }
     for (int64_t I = 0; I < N / T; I++)
       for (int64_t e = 0; e < (I + 1) * T * T; e++) K[triangle<V>(I) + e] = cost * P[I * T * N + e];
   }
@@ -95,9 +106,13 @@ template <class V, class M> struct Program {
   // The largest magnitude in P, before its scaling by cost.
   M largest_curvature() const {
     M size = splat<M>(0);
-    for (int64_t e = 0; e < N * N; e++) size = magnitude(size, P[e]);
+    for (int64_t e = 0; e < (diagonal ? N : N * N); e++) size = magnitude(size, P[e]);
     return size;
   }
+
+ private:
+  void equilibrate();
+  void scale_rows_together();
 };
 
 // Where the tensor of each lane's instance begins.
@@ -132,6 +147,20 @@ static void load_matrix(M* into, declarative::Batched from, int64_t rows, int64_
       into[TRANSPOSED ? cell<V>(j, i, across) : cell<V>(i, j, across)] = in[i * columns + j];
 }
 
+// Whether P of every instance that the lanes read is diagonal.
+template <class S, class V> static bool is_diagonal(declarative::Batched P, int64_t n, int64_t first, int64_t batch) {
+  const Sources<S, V> in(P, first, batch);
+  for (int l = 0; l < (P.stride ? Traits<V>::lanes : 1); l++)
+    for (int64_t i = 0; i < n; i++) {
+      const S* row = in.of[l] + i * n;
+      bool zero = true;
+      for (int64_t j = 0; j < i; j++) zero &= row[j] == 0;
+      for (int64_t j = i + 1; j < n; j++) zero &= row[j] == 0;
+      if (!zero) return false;
+    }
+  return true;
+}
+
 template <class V, class M> static void symmetrise(M* P, int64_t N) {
   const M half = splat<M>(0.5);
   for (int64_t i = 0; i < N; i++)
@@ -146,9 +175,15 @@ template <class V, class M>
 template <class S>
 void Program<V, M>::load(const declarative::Quadratic& call, int64_t first) {
   const V zero = splat<V>(0), one = splat<V>(1);
-  clear(P, N * N), clear(At, N * p), clear(Gt, N * m), clear(q, N), clear(b, Q);
-  load_matrix<false, S, V>(P, call.P, n, n, N, first, call.batch);
-  symmetrise<V>(P, N);
+  diagonal = is_diagonal<S, V>(call.P, n, first, call.batch);
+  clear(P, diagonal ? N : N * N), clear(At, N * p), clear(Gt, N * m), clear(q, N), clear(b, Q);
+  if (diagonal) {
+    const Sources<S, M> in(call.P, first, call.batch);
+    for (int64_t i = 0; i < n; i++) P[i] = in[i * (n + 1)];
+  } else {
+    load_matrix<false, S, V>(P, call.P, n, n, N, first, call.batch);
+    symmetrise<V>(P, N);
+  }
   load_vector<S>(q, call.q, n, first, call.batch);
   if (p) load_matrix<true, S, V>(At, call.A, p, n, p, first, call.batch);
   if (p) load_vector<S>(b, call.b, p, first, call.batch);
@@ -213,10 +248,11 @@ static void extents(const M* matrix, M* of_row, M* of_column, int64_t rows, int6
 }
 
 template <class V, class M> void Program<V, M>::equilibrate() {
-  const V zero = splat<V>(0), one = splat<V>(1);
   for (int round = 0; round < 3; round++) {
     clear(by_x, N), clear(by_eq, Q), clear(by_row, m);
-    extents<V>(P, by_x, (M*)nullptr, N, N);
+    if (diagonal)
+      for (int64_t i = 0; i < N; i++) by_x[i] = absolute(P[i]);
+    else extents<V>(P, by_x, (M*)nullptr, N, N);
     extents<V>(At, by_x, by_eq, N, p);
     extents<V>(Gt, by_x, by_row, N, m);
     MaskOf<M> moved = negate(everywhere<M>());
@@ -229,8 +265,24 @@ template <class V, class M> void Program<V, M>::equilibrate() {
     };
     settle(by_x, D, N), settle(by_eq, E, Q), settle(by_row, F, m);
     if (!any(moved)) break;
-    scale<V>(P, by_x, by_x, N, N), scale<V>(At, by_x, by_eq, N, p), scale<V>(Gt, by_x, by_row, N, m);
+    if (diagonal)
+      for (int64_t i = 0; i < N; i++) P[i] *= by_x[i] * by_x[i];
+    else scale<V>(P, by_x, by_x, N, N);
+    scale<V>(At, by_x, by_eq, N, p), scale<V>(Gt, by_x, by_row, N, m);
   }
+}
+
+template <class V, class M> void Program<V, M>::scale_rows_together() {
+  M size = splat<M>(0);
+  for (int64_t e = 0; e < N * p; e++) size = magnitude(size, At[e]);
+  const M factor = select(size > splat<M>(0), splat<M>(1) / power_of_two(size), splat<M>(1));
+  for (int64_t e = 0; e < N * p; e++) At[e] *= factor;
+  for (int64_t r = 0; r < Q; r++) E[r] = factor;
+}
+
+template <class V, class M> void Program<V, M>::scale_data() {
+  const V zero = splat<V>(0), one = splat<V>(1);
+  count ? equilibrate() : scale_rows_together();
   const V curvature = V{} + largest_curvature();
   V reach = zero;
   for (int64_t i = 0; i < N; i++) {
@@ -243,7 +295,7 @@ template <class V, class M> void Program<V, M>::equilibrate() {
   for (int64_t k = 0; k < m; k++) d[k] *= F[k], reach = magnitude(reach, d[k]);
   length = select(reach > zero, power_of_two(smaller(larger(reach, splat<V>(1e-12)), one)), one);
   V steepness = curvature;
-  for (int64_t i = 0; i < N; i++) steepness = magnitude(steepness, q[i] / length);
+  for (int64_t i = 0; count && i < N; i++) steepness = magnitude(steepness, q[i] / length);
   cost = select(steepness > zero, one / power_of_two(steepness), one);
   for (int64_t i = 0; i < N; i++) q[i] *= cost / length, fixed[i] /= length;
   for (int64_t r = 0; r < Q; r++) b[r] /= length;
