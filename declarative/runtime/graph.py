@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from declarative.runtime import defaults, implicit
+from declarative.runtime import implicit
 from declarative.runtime.errors import InputError, LayerError
 from declarative.runtime.living import living
 from declarative.runtime.problem import Adjoint, Problem, Solved, Solver
@@ -60,11 +60,15 @@ class Task(NamedTuple):
         return cast("Layer", layer)
 
     def solver(self, problem: Problem) -> Solver:
+        from declarative.runtime import defaults  # loads scipy, which a graph without a solve has no use for
+
         layer = self.living()
         choice = self.solver_name if layer is None else layer.solver
         return defaults.chosen_solver(choice, problem, self.tolerance, self.max_iterations)
 
     def adjoint(self, problem: Problem) -> Adjoint:
+        from declarative.runtime import defaults
+
         layer = self.living()
         return defaults.chosen_adjoint(self.adjoint_name if layer is None else layer.adjoint, problem)
 
