@@ -2,6 +2,7 @@
 
 python -m benchmarks            ten minutes; writes docs/benchmarks.md
 python -m benchmarks --quick    a minute; small works, few rounds, written to build/benchmarks
+python -m benchmarks --only batch simplex    these sections again, the others as the last run left them
 python -m benchmarks --render   the page and figures again, from the numbers of the last run
 """
 
@@ -11,7 +12,7 @@ import argparse
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -35,13 +36,15 @@ EFFORT = {"tables": Effort(1.5, 15), "curves": Effort(0.4, 5)}
 QUICK = {"tables": Effort(0.15, 3), "curves": Effort(0.05, 2)}
 
 
-def run(threads: int, quick: bool, console: Console) -> Results:
-    """Measure all works on ``threads`` threads."""
+def run(threads: int, quick: bool, console: Console, only: Collection[str] = ()) -> Results:
+    """Measure all works on ``threads`` threads, or those of the sections ``only``."""
     hold_to(threads)
     torch.set_default_dtype(DOUBLE)
     warnings.filterwarnings("ignore")
     at_best = limits.Machine(threads)
-    tables, curves = list(works.tables(quick)), list(works.curves(quick))
+    tables, curves = (
+        [work for work in made(quick) if not only or work.section in only] for made in (works.tables, works.curves)
+    )
     effort = QUICK if quick else EFFORT
     measured: list[Measured] = []
     with progress_on(console) as progress:
@@ -140,12 +143,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small works, few rounds; writes to build/benchmarks")
     parser.add_argument("--render", action="store_true", help="measure nothing, write page and figures again")
+    parser.add_argument("--only", nargs="+", default=(), metavar="SECTION", help="measure these sections again")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch and of every peer (2)")
     parser.add_argument("--page", type=Path, help="the page to write (docs/benchmarks.md)")
     options = parser.parse_args()
     page = options.page or (ROOT / "build" / "benchmarks" / PAGE.name if options.quick else PAGE)
     console = Console(width=max(160, shutil.get_terminal_size().columns))
-    found = results.read(page.with_suffix(".json")) if options.render else run(options.threads, options.quick, console)
+    before = results.read(page.with_suffix(".json")) if options.render or options.only else None
+    found = (
+        before if before is not None and options.render else run(options.threads, options.quick, console, options.only)
+    )
+    if before is not None and options.only:
+        if not found.measured:
+            parser.error(f"--only: no section of these names; expected some of {', '.join(before.sections)}")
+        found = before.with_sections(found)
     write(found, page, PAGE.read_text(encoding="utf-8"))
     console.print(Markdown(report.summary(found)))
     console.print(f"written: {page}")

@@ -46,6 +46,16 @@ class Results:
     def section(self, *names: str) -> list[Measured]:
         return [one for one in self.measured if one.section in names]
 
+    @property
+    def sections(self) -> list[str]:
+        return list(dict.fromkeys(one.section for one in self.measured))
+
+    def with_sections(self, newer: Results) -> Results:
+        """These results with the works that ``newer`` measured again, and its machine."""
+        again = {(one.section, one.title, one.at): one for one in newer.measured}
+        measured = tuple(again.get((one.section, one.title, one.at), one) for one in self.measured)
+        return Results(newer.environment, self.settings, newer.limits, measured)
+
     def write(self, path: Path) -> None:
         content = json.dumps(asdict(self), indent=1, default=lambda value: value.value)
         replace(path, content.encode())
