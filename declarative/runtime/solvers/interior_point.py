@@ -115,8 +115,18 @@ def _hopeless(form: Form, eps: float) -> Tensor:
         finite = finite & ~tensor.isnan().any(-1)
     crossed = (form.lower > form.upper).any(-1) | (form.h == -torch.inf).any(-1)
     crossed = crossed | (form.lower == torch.inf).any(-1) | (form.upper == -torch.inf).any(-1)
+    crossed = crossed | _contradicts_itself(form.G, form.h, -1, eps) | _contradicts_itself(form.A, form.b, 1, eps)
+    crossed = crossed | _contradicts_itself(form.A, form.b, -1, eps)
     status = torch.full(finite.shape, int(Status.SOLVED), dtype=torch.int8, device=finite.device)
     status[finite & ~is_convex(form.P, eps)] = int(Status.MAX_ITERATIONS)
     status[crossed] = int(Status.INFEASIBLE)
     status[~finite] = int(Status.NOT_FINITE)
     return status
+
+
+def _contradicts_itself(rows: Tensor, side: Tensor, sign: int, eps: float) -> Tensor:
+    """Where a row of zeros meets a right-hand side of this sign that is more than rounding of the others; (B,)."""
+    finite = torch.where(side.isfinite(), side, 0)
+    rounding = eps * (1 + finite.abs().amax(-1, keepdim=True)) if side.shape[-1] else side
+    contradicts: Tensor = ((rows == 0).all(-1) & (sign * finite > rounding)).any(-1)
+    return contradicts

@@ -25,7 +25,7 @@ UNBOUNDED = 1e20
 """A bound or right-hand side of this magnitude or more is no constraint."""
 
 
-SENSIBLE = 1e6
+SENSIBLE = 1e4
 """Size of a point relative to the scaled data beyond which it may be a ray."""
 
 

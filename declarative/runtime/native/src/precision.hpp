@@ -21,7 +21,7 @@ template <> struct Precision<double> {
   static constexpr double PENALTY = 1e5, PROXIMAL = 1e-10;       // of the active system
   static constexpr double DETERMINED = 1e-5;  // pivot of it above which its solution is unique beyond doubt
   static constexpr double RAY = 1e-8;        // how nearly an iterate proves that there is no solution
-  static constexpr double SENSIBLE = 1e6;    // size of a solution, relative to the scaled data, beyond it a ray perhaps
+  static constexpr double SENSIBLE = 1e4;    // size of a solution, relative to the scaled data, beyond it a ray perhaps
   static constexpr double SMALLEST = 1e-300;
   static constexpr double LEAST_PIVOT = 1e-100, OUT = 1e200;  // a pivot up to this is taken out: its unknown is zero
   static constexpr double TRUSTED[] = {0, 1e-12};  // residual of a trusted adjoint: at least, and times its size

@@ -255,6 +255,10 @@ template <class V, class M> void Program<V, M>::equilibrate() {
     else extents<V>(P, by_x, (M*)nullptr, N, N);
     extents<V>(At, by_x, by_eq, N, p);
     extents<V>(Gt, by_x, by_row, N, m);
+    if (round == 0) {  // a row of zeros says something of its right-hand side alone
+      for (int64_t r = 0; r < p; r++) usable = usable & ((V{} + by_eq[r] > zero) | (b[r] == zero));
+      for (int64_t k = 0; k < m; k++) usable = usable & ((V{} + by_row[k] > zero) | (d[k] >= zero));
+    }
     MaskOf<M> moved = negate(everywhere<M>());
     const auto settle = [&](M* sizes, M* total, int64_t size) {
       for (int64_t i = 0; i < size; i++) {

@@ -27,7 +27,8 @@ template <> struct Wide<double> {
 template <class V> static inline V lesser(V a, V b) { return a < b ? a : b; }
 template <class V> static inline V greater(V a, V b) { return a > b ? a : b; }
 
-template <class S, class V> static inline double sum_of_lanes(const V& v) {
+// By value: a reference to a vector would promise the alignment that `Wide` takes back.
+template <class S, class V> static inline double sum_of_lanes(V v) {
   double sum = 0;
   for (int64_t l = 0; l < Wide<S>::size; l++) sum += (double)v[l];
   return sum;
