@@ -7,14 +7,18 @@ or it fails, the package installs without them and torch serves instead.
 
 from __future__ import annotations
 
+import os
 import platform
+import runpy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = Path("declarative/runtime/native/src")
+NATIVE = Path("declarative/runtime/native")
+SOURCES = NATIVE / "src"
 COMMON = [
     "-std=c++17",
     "-O3",
@@ -39,16 +43,21 @@ def sources() -> list[Path]:
 
 
 class BuildKernels(build_ext):
-    """Compiles every source with the flags of its instruction set and links them into one library."""
+    """Compiles every source with the flags of its instruction set, as many at once as processors, and links them."""
 
     def build_extension(self, ext: Extension) -> None:
-        objects: list[str] = []
-        for source in sources():
+        fingerprint = runpy.run_path(str(NATIVE / "fingerprint.py"))["fingerprint"]()
+        macros = [("DECLARATIVE_SOURCES", f'"{fingerprint}"')]
+        Path(self.build_temp, SOURCES).mkdir(parents=True, exist_ok=True)  # as they would race to make it
+
+        def compiled(source: Path) -> Any:
             flags = [*COMMON, *X86.get(source.stem, [])]
-            compiled: Any = self.compiler.compile(
-                [str(source)], output_dir=self.build_temp, extra_postargs=flags, depends=ext.depends
+            return self.compiler.compile(
+                [str(source)], output_dir=self.build_temp, macros=macros, extra_postargs=flags, depends=ext.depends
             )
-            objects += compiled
+
+        with ThreadPoolExecutor(os.cpu_count()) as several:
+            objects = [name for names in several.map(compiled, sources()) for name in names]
         ext.sources, ext.extra_objects = [], objects
         super().build_extension(ext)
 

@@ -2,7 +2,8 @@
 
 It is a plain shared library with a C interface: it links against nothing of torch, and ctypes releases the interpreter
 lock while it runs. A call is one array of 64-bit integers, laid out as the structures of ``src/call.hpp``. Where the
-package was installed without a compiler the library is absent, and everything is served by torch.
+package was installed without a compiler the library is absent, and everything is served by torch; so it is where the
+library was built from other sources than those beside it, since the layouts of a call may differ.
 """
 
 from __future__ import annotations
@@ -17,25 +18,43 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from declarative.runtime.native.fingerprint import fingerprint
+
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The library, or None, with one warning, where it was not built or cannot be loaded."""
-    found = sorted(Path(__file__).parent.glob("_engine*.so")) + sorted(Path(__file__).parent.glob("_engine*.pyd"))
+    """The library, or None, with one warning, where it was not built, cannot be loaded or is of other sources."""
+    folder = Path(__file__).parent
+    found = sorted(folder.glob("_engine*.so")) + sorted(folder.glob("_engine*.pyd"))
     try:
         loaded = ctypes.CDLL(str(found[-1])) if found else None
     except OSError:
         loaded = None
     if loaded is None:
-        warnings.warn(
-            "the compiled kernels are not installed, torch serves in their place, more slowly; "
-            "install a C++ compiler and reinstall to build them",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        _torch_serves("are not installed", "install a C++ compiler and reinstall to build them")
+        return None
+    if _built_from(loaded) != (fingerprint() or _built_from(loaded)):
+        _torch_serves("were built from other sources than these", "reinstall (`pip install -e .`) to build them again")
         return None
     loaded.declarative_instructions.restype = ctypes.c_char_p
     return loaded
+
+
+def _built_from(loaded: ctypes.CDLL) -> str | None:
+    """The fingerprint of the sources that a library was built from, None where it does not say."""
+    try:
+        function = loaded.declarative_sources
+    except AttributeError:
+        return None
+    function.restype = ctypes.c_char_p
+    told: bytes = function()
+    return told.decode()
+
+
+def _torch_serves(why: str, remedy: str) -> None:
+    warnings.warn(
+        f"the compiled kernels {why}, torch serves in their place, more slowly; {remedy}", RuntimeWarning, stacklevel=3
+    )
 
 
 def instructions() -> str | None:

@@ -9,6 +9,10 @@
 #include "kernels.hpp"
 #include "threads.hpp"
 
+#ifndef DECLARATIVE_SOURCES
+#define DECLARATIVE_SOURCES ""
+#endif
+
 namespace declarative {
 namespace {
 
@@ -89,6 +93,12 @@ int64_t size_of(const Quadratic& q, int which) {
   return sizes[which];
 }
 
+// The shares, each with sums of its own, into which work is cut whose results are summed: their number does not depend on
+// the threads, so that neither do the sums.
+int64_t shares_of(int64_t jobs, int64_t apart) {
+  return std::max<int64_t>(1, std::min<int64_t>({jobs, 16, (INT64_C(1) << 22) / apart}));
+}
+
 template <class S> void write_sum(Batched to, const double* sums, int64_t size, int64_t apart, int64_t parts) {
   for (int64_t e = 0; e < size; e++) {
     double sum = 0;
@@ -119,8 +129,7 @@ int adjoint(const AdjointCall& call) {
   for (int g = 0; g < 8; g++)
     if (gradients[g].data && !gradients[g].stride) apart += size_of(call.problem, g);
   const int64_t threads = useful_threads(call.threads, 2 * work(call.problem) * (double)call.problem.batch);
-  // The batch is cut into fixed shares with sums of their own: they are the same whichever thread takes which.
-  const int64_t jobs = deal.jobs(), shares = apart ? std::min(jobs, 2 * threads) : jobs;
+  const int64_t jobs = deal.jobs(), shares = apart ? shares_of(jobs, apart) : jobs;
   double* shared = apart ? (double*)calloc((size_t)(apart * shares), sizeof(double)) : nullptr;
   if (apart && !shared) return 1;
   const int failed = parallel(shares, threads, [&](int64_t share) {
@@ -165,8 +174,7 @@ int coupling_row_pullback(const CouplingRowPullback& call) {
     return by_rows(call, 20, [&](int64_t first, int64_t last, DealParts deal) {
       kernels.coupling_row_pullback(call, first, last, deal, nullptr);
     });
-  // The rows are cut into fixed shares with sums of their own: they are the same whichever thread takes which.
-  const int64_t shares = std::max<int64_t>(1, std::min<int64_t>({call.count, 16, (INT64_C(1) << 22) / apart}));
+  const int64_t shares = shares_of(call.count, apart);
   double* const sums = (double*)calloc((size_t)(apart * shares), sizeof(double));
   if (!sums) return 1;
   const auto run = [&](int64_t share, DealParts deal) {
@@ -216,6 +224,9 @@ EXPORT int declarative_coupling_row(const declarative::CouplingRowCall* call) {
 EXPORT int declarative_coupling_row_pullback(const declarative::CouplingRowPullback* call) {
   return declarative::coupling_row_pullback(*call);
 }
+
+// The fingerprint of the sources that this was built from.
+EXPORT const char* declarative_sources() { return DECLARATIVE_SOURCES; }
 
 // The instruction set in use, and a way to use a lesser one: 2 is AVX-512, 1 is AVX2, 0 the baseline.
 EXPORT const char* declarative_instructions() { return declarative::chosen->name; }

@@ -112,6 +112,7 @@ template <class V, class M> struct Program {
 
  private:
   void equilibrate();
+  void judge_empty_rows();
   void scale_rows_together();
 };
 
@@ -247,6 +248,22 @@ static void extents(const M* matrix, M* of_row, M* of_column, int64_t rows, int6
       }
 }
 
+// A row of zeros says something of its right-hand side alone: that it is zero, or not negative, but for the rounding of the
+// others. Their extents have to be there.
+template <class V, class M> void Program<V, M>::judge_empty_rows() {
+  const V none = splat<V>(0), one = splat<V>(1);
+  const auto judge = [&](const V* side, const M* extents, int64_t rows, bool equal) {
+    V most = one;
+    for (int64_t r = 0; r < rows; r++) most = magnitude(most, side[r]);
+    const V rounding = splat<V>(Precision<ScalarOf<V>>::EXACT) * most;
+    for (int64_t r = 0; r < rows; r++) {
+      const V off = equal ? absolute(side[r]) : -side[r];
+      usable = usable & ((extents[r] * one > none) | (off <= rounding));
+    }
+  };
+  judge(b, by_eq, p, true), judge(d, by_row, m, false);
+}
+
 template <class V, class M> void Program<V, M>::equilibrate() {
   for (int round = 0; round < 3; round++) {
     clear(by_x, N), clear(by_eq, Q), clear(by_row, m);
@@ -255,10 +272,7 @@ template <class V, class M> void Program<V, M>::equilibrate() {
     else extents<V>(P, by_x, (M*)nullptr, N, N);
     extents<V>(At, by_x, by_eq, N, p);
     extents<V>(Gt, by_x, by_row, N, m);
-    if (round == 0) {  // a row of zeros says something of its right-hand side alone
-      for (int64_t r = 0; r < p; r++) usable = usable & ((V{} + by_eq[r] > zero) | (b[r] == zero));
-      for (int64_t k = 0; k < m; k++) usable = usable & ((V{} + by_row[k] > zero) | (d[k] >= zero));
-    }
+    if (round == 0) judge_empty_rows();
     MaskOf<M> moved = negate(everywhere<M>());
     const auto settle = [&](M* sizes, M* total, int64_t size) {
       for (int64_t i = 0; i < size; i++) {
