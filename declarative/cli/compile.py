@@ -12,6 +12,7 @@ from declarative.cli.arguments import UsageError, named
 from declarative.cli.atomic import replace_file, unwritable
 from declarative.cli.programs import load, require_sizes
 from declarative.cli.terminal import Terminal
+from declarative.codegen.standalone import packages, standalone
 from declarative.compiler import Compilation, stages
 from declarative.diagnostics.diagnostic import DiagnosticError
 from declarative.ir.program import Program
@@ -30,7 +31,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     failures = 0
     for file, target in targets.items():
         try:
-            _compile(file, target, sizes, terminal, chosen=arguments.output is not None)
+            _compile(file, target, sizes, terminal, arguments)
         except DiagnosticError as error:
             terminal.report(error.diagnostics)
             failures += 1
@@ -59,16 +60,18 @@ def _targets(files: list[str], output: str | None) -> dict[str, str]:
     return targets
 
 
-def _compile(file: str, target: str, sizes: Mapping[str, int], terminal: Terminal, *, chosen: bool) -> None:
+def _compile(file: str, target: str, sizes: Mapping[str, int], terminal: Terminal, arguments: Namespace) -> None:
     program = load(file, sizes, terminal)
     compilation = stages(program, sizes)
     require_sizes(program, compilation.match, sizes, file)
     source = compilation.source
     assert source is not None
+    if arguments.standalone:
+        source = standalone(source)
     if target == "-":
         sys.stdout.write(source)
     else:
-        if not chosen:
+        if arguments.output is None:
             _refuse_foreign(target)
         replace_file(target, source.encode())
     terminal.line((file, "bold"))
@@ -79,7 +82,8 @@ def _compile(file: str, target: str, sizes: Mapping[str, int], terminal: Termina
         ("structure", f"{compilation.match.structure}: {compilation.match.summary(show)}"),
         (
             "module",
-            f"class {compilation.class_name}, {source.count(chr(10))} lines, {f'at {fixed}' if fixed else 'any sizes'}",
+            f"class {compilation.class_name}, {source.count(chr(10))} lines, {f'at {fixed}' if fixed else 'any sizes'}"
+            + (f", standalone: imports {', '.join(packages(source))}" if arguments.standalone else ""),
         ),
         ("written", "stdout" if target == "-" else target),
     ):

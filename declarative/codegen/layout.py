@@ -32,7 +32,7 @@ def _broken(line: str) -> list[str]:
     if line.startswith("from ") and "(" not in line and len(line) > WIDTH:
         head, names = line.split(" import ")
         return [f"{head} import (", *(f"    {name}," for name in names.split(", ")), ")"]
-    found = _last_bracket(line)
+    found = last_bracket(line)
     if len(line) <= WIDTH or found is None:
         return [line]
     start, end = found
@@ -60,7 +60,7 @@ def _filled(items: list[str], width: int) -> list[str]:
     return rows
 
 
-def _last_bracket(line: str) -> tuple[int, int] | None:
+def last_bracket(line: str) -> tuple[int, int] | None:
     """The outermost bracket pair that closes last; a longer one before it if that one holds little."""
     pairs: list[tuple[int, int]] = []
     stack: list[int] = []
@@ -94,7 +94,7 @@ def _items(inside: str) -> list[str]:
 
 
 def _code(line: str) -> list[tuple[int, str]]:
-    """Positions and characters outside string literals."""
+    """Positions and characters outside string literals and before a comment."""
     found: list[tuple[int, str]] = []
     quote = ""
     skip = False
@@ -108,6 +108,8 @@ def _code(line: str) -> list[tuple[int, str]]:
                 quote = ""
         elif character in "'\"":
             quote = character
+        elif character == "#":
+            break
         else:
             found.append((position, character))
     return found

@@ -44,14 +44,20 @@ SOLVERS: dict[type[Problem], Mapping[str, Callable[..., Solver]]] = {
 }
 """What ``layer.solver = "name"`` may be; the layer's ``tolerance`` and ``max_iterations`` are passed on."""
 
-ADJOINTS: dict[str, Callable[[], Adjoint]] = {
+OF_SMOOTH: Mapping[str, Callable[..., Adjoint]] = {
     "dense": DenseAdjoint,
     "cg": lambda: KrylovAdjoint("cg"),
     "minres": lambda: KrylovAdjoint("minres"),
     "gmres": lambda: KrylovAdjoint("gmres"),
     "jacobian_free": lambda: NeumannAdjoint(terms=0, step=1.0),
+    "neumann:k": lambda terms: NeumannAdjoint(terms),
 }
-"""What ``layer.adjoint = "name"`` may be for local problems and roots, beside ``"neumann:k"``."""
+
+ADJOINTS: dict[type[Problem], Mapping[str, Callable[..., Adjoint]]] = {
+    LocalProblem: OF_SMOOTH,
+    RootProblem: OF_SMOOTH,
+}
+"""What ``layer.adjoint = "name"`` may be; the k of ``"neumann:k"`` is a whole number, which is passed on."""
 
 WIDE = 64
 """Equations beyond which a fixed point is solved by acceleration first."""
@@ -78,10 +84,10 @@ def chosen_adjoint(choice: Adjoint | str | None, problem: Problem) -> Adjoint:
         return choice
     if choice is None:
         return default_adjoint(problem)
-    names = {**ADJOINTS, "neumann:k": DenseAdjoint} if type(problem) in SOLVERS else {}
-    neumann = _NEUMANN.fullmatch(choice) if names and isinstance(choice, str) else None
-    if neumann:
-        return NeumannAdjoint(int(neumann[1]))
+    names = ADJOINTS.get(type(problem), {})
+    neumann = _NEUMANN.fullmatch(choice) if isinstance(choice, str) else None
+    if neumann and names:
+        return names["neumann:k"](int(neumann[1]))
     if choice not in names or choice == "neumann:k":
         raise InputError(f"adjoint is {choice!r}; expected an `Adjoint`{_alternatives(names)} or None, the default")
     return names[choice]()
