@@ -316,6 +316,7 @@ def _template() -> Template:
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
     environment.filters["doc"] = escape
+    environment.filters["comment"] = comment
     source = resources.files("declarative.codegen").joinpath("templates/module.py.jinja").read_text("utf-8")
     return environment.from_string(source)
 
@@ -323,7 +324,18 @@ def _template() -> Template:
 def escape(text: str) -> str:
     """User text as the inside of a docstring: nothing in it can end the string or hide an escape."""
     text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    text = "".join(
-        c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text
-    )
+    text = "".join(c if c == "\n" else _printed(c) for c in text)
     return text[:-1] + '\\"' if text.endswith('"') else text
+
+
+def comment(text: str) -> str:
+    """User text as the rest of a comment: nothing in it can end the line."""
+    return "".join(" " if c == "\n" else _printed(c) for c in text)
+
+
+def _printed(character: str) -> str:
+    """A character, or its escape where it would not be seen: Python also ends a line at a carriage return."""
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
