@@ -71,7 +71,7 @@ def cone_tensors(program: ParametricProgram) -> ConeTensors:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data, chain, inverse = posed.problem.get_problem_data(cp.CLARABEL, enforce_dpp=True, solver_opts={})
-    except (cp.error.DCPError, cp.error.DPPError, cp.error.SolverError, ValueError) as error:
+    except (cp.error.DCPError, cp.error.DPPError, cp.error.SolverError, ValueError, ArithmeticError) as error:
         raise BridgeError(str(error)) from error
     reduced = data["param_prob"]
     n, m = int(reduced.x.size), int(reduced.constr_size)

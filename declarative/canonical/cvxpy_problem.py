@@ -96,7 +96,7 @@ def pose(cp: Any, program: ParametricProgram) -> Posed:
         # A variable that occurs nowhere else is kept: its gradient and its value are asked for all the same.
         presence = sum(cp.sum(0 * posed.free) for posed in variables if posed.free.size)
         objective = cp.Minimize(translate(program.objective) + presence)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise BridgeError(str(error)) from error
     attributes = [c for v, p in zip(program.variables, variables, strict=False) for c in _definite(v, p)]
     problem = cp.Problem(objective, [*constraints, *definitions, *attributes])

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from declarative.atoms import ATOMS
 from declarative.canonical.sizes import check_bounds, resolve_sizes
+from declarative.canonical.unrolled import refuse_many_terms
 from declarative.ir.expression import (
     At,
     Call,
@@ -78,6 +79,7 @@ def instantiate(program: Program, sizes: Mapping[str, int]) -> Instance:
     Raises `DiagnosticError` for a size that is missing, unknown or out of range. The objective must not be ``solve``.
     """
     values = resolve_sizes(program, sizes)
+    refuse_many_terms(program, values)
     if program.objective.expression is None:
         raise ValueError(f"`{program.name}` has no objective")
     relations: list[Relation] = []

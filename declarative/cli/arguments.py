@@ -63,6 +63,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         raise UsageError(f"`{rest[0]}` is one word too many for `{arguments.command}`", usage=command.format_usage())
     if rest:  # argparse ends a list of files at the first option
         arguments.files += rest
+    if getattr(arguments, "output", None) == "":
+        raise UsageError("`-o` is empty", "name the file to write", command.format_usage())
     _refuse_loose_sizes(arguments, command)
     return arguments
 
@@ -87,6 +89,8 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         _common(commands[name], argparse.SUPPRESS)
     _files(commands["compile"])
     commands["compile"].add_argument("-o", dest="output", metavar="OUT.py", help="the file to write; `-` is stdout")
+    alone = "put what the module needs of this package into it, so that it runs where only torch is installed"
+    commands["compile"].add_argument("--standalone", action="store_true", help=alone)
     _files(commands["check"])
     commands["check"].add_argument("--format", choices=("text", "json"), default="text", help="json is for editors")
     commands["explain"].add_argument("target", metavar="FILE.opt | CODE", help="a program, or a code such as E203")
@@ -137,6 +141,8 @@ def _named(text: str) -> tuple[str, str]:
 
 def _size(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d+)\s*", text)
+    if match is not None and len(match[2]) > 15:
+        raise argparse.ArgumentTypeError(f"the size of `{match[1]}` is too large: it has {len(match[2])} digits")
     if match is None or int(match[2]) < 1:
         raise argparse.ArgumentTypeError(f"expected NAME=SIZE with a whole number of at least 1, found `{text}`")
     return match[1], int(match[2])

@@ -37,6 +37,8 @@ def _told(path: str | Path) -> Iterator[None]:
     except IsADirectoryError:
         raise unwritable(path, f"`{path}` is a directory, not a file") from None
     except (FileNotFoundError, NotADirectoryError):
+        if Path(path).parent.is_dir():
+            raise unwritable(path, f"cannot write `{path}`") from None
         raise unwritable(path, f"no folder `{Path(path).parent}` to write `{Path(path).name}` to") from None
     except OSError as error:
         raise unwritable(path, f"cannot write `{path}`: {(error.strerror or str(error)).lower()}") from None

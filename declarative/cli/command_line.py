@@ -6,6 +6,7 @@ Nobody who uses the command line sees a traceback, unless asked for with ``--tra
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -54,13 +55,23 @@ def _run(words: list[str]) -> int:
         terminal.report(error.diagnostics)
         return FAILED
     except Exception as error:
-        fault = _fault_of_extern(error)
+        fault = _fault_of_memory(error) or _fault_of_extern(error)
         if fault is None or "--traceback" in words:
             raise
         terminal.report([fault])
         return FAILED
     sys.stdout.flush()
     return code
+
+
+def _fault_of_memory(error: Exception) -> Diagnostic | None:
+    """An allocation that failed, in Python or in torch, which raises a `RuntimeError`; None for any other exception."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and not ("llocat" in text and "memory" in text):
+        return None
+    asked = re.search(r"(\d{7,}) bytes", text)
+    size = f": {int(asked[1]) / 2**30:.3g} GiB were asked for" if asked else ""
+    return Diagnostic("E707", f"there is not enough memory{size}")
 
 
 def _fault_of_extern(error: Exception) -> Diagnostic | None:

@@ -18,6 +18,9 @@ from declarative.cli.arguments import UsageError
 from declarative.diagnostics.diagnostic import Diagnostic
 from declarative.diagnostics.render import render
 
+NARROWEST = 40
+"""Columns; in fewer, tables would show nothing."""
+
 MARKS = {"ok": "green", "failed": "red", "quiet": "dim"}
 
 
@@ -85,7 +88,7 @@ class Terminal:
 
 def _console(stream: TextIO, color: str) -> Console:
     painted = _painted(stream, color)
-    return Console(
+    console = Console(
         file=stream,
         force_terminal=True if painted else None,
         color_system="standard" if painted else None,
@@ -93,6 +96,8 @@ def _console(stream: TextIO, color: str) -> Console:
         markup=False,
         emoji=False,
     )
+    console.width = max(console.width, NARROWEST)
+    return console
 
 
 def _painted(stream: TextIO, color: str) -> bool:

@@ -1,14 +1,12 @@
-"""Values of parameters: numbers and lists written out, and files of arrays. Nothing is ever unpickled.
-
-Unpickling runs whatever code a file contains, so an array of objects and a pickle under another name are refused.
-"""
+"""Values of parameters: numbers and lists written out, and files of numbers. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from declarative.cli.array_files import UnreadableError, read_npy, read_npz
 from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
 
-NPY_MAGIC = b"\x93NUMPY"
+LONGEST = 2**26
+"""Bytes of a file of text: read, its numbers take some fifty times as much."""
+
+LONG = 1000
+"""Characters of a path."""
+
+DEEPEST = 32
+"""Levels of a list of lists."""
+
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin", ".ckpt")
 KINDS = "a number, a list such as [1,2,3], or a file: .npy, .npz, .csv or .json"
 
@@ -35,13 +42,12 @@ def read_value(name: str, text: str, rank: int) -> Array:
     reader = READERS.get(suffix)
     try:
         if reader is not None:
-            if not Path(path).exists():
-                raise _UnreadableError(f"no file `{path}`")
+            _require_file(path)
             raw = reader(Path(path), key or name, rank)
         else:
             raw = _literal(text)
         return _real(raw)
-    except _UnreadableError as error:
+    except UnreadableError as error:
         raise _refused(name, error.reason, error.help) from None
     except MemoryError:
         raise _refused(name, f"`{path}` is larger than the memory", None) from None
@@ -49,12 +55,13 @@ def read_value(name: str, text: str, rank: int) -> Array:
         raise _refused(name, f"cannot read `{path}`: {(error.strerror or str(error)).lower()}", None) from None
 
 
-class _UnreadableError(Exception):
-    """Why a value cannot be read."""
-
-    def __init__(self, reason: str, help: str | None = None) -> None:
-        super().__init__(reason)
-        self.reason, self.help = reason, help
+def _require_file(path: str) -> None:
+    """Raise where there is no file: a directory, and also a pipe or a device, which might never end."""
+    if not Path(path).exists():
+        raise UnreadableError(f"no file `{path}`")
+    if not Path(path).is_file():
+        kind = "a directory" if Path(path).is_dir() else "a pipe or a device"
+        raise UnreadableError(f"cannot read `{path}`: it is {kind}, and not a file")
 
 
 def _refused(name: str, reason: str, help: str | None) -> DiagnosticError:
@@ -68,76 +75,64 @@ def _literal(text: str) -> Any:
         pass
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except json.JSONDecodeError:
         pass
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists in lists
+        raise UnreadableError(f"`{_shortened(text)}` holds a number too large or lists too deep") from None
+    if len(text) > LONG:
+        raise UnreadableError(f"`{_shortened(text)}` is neither a value nor a file", f"a value is {KINDS}")
     suffix = Path(text).suffix.lower()
     if suffix in PICKLES:
-        raise _UnreadableError(f"`{text}` may hold pickled objects, which are never loaded", "save it with numpy.save")
+        raise UnreadableError(f"`{text}` may hold pickled objects, which are never loaded", "save it with numpy.save")
     if Path(text).exists():
-        raise _UnreadableError(f"`{text}` is not of a known kind", f"a value is {KINDS}")
-    raise _UnreadableError(f"`{text}` is neither a value nor a file", f"a value is {KINDS}")
+        raise UnreadableError(f"`{text}` is not of a known kind", f"a value is {KINDS}")
+    raise UnreadableError(f"`{text}` is neither a value nor a file", f"a value is {KINDS}")
+
+
+def _shortened(text: str) -> str:
+    """The start of a text, for a message."""
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _npy(path: Path, key: str, rank: int) -> Any:
-    with path.open("rb") as file:
-        start = file.read(len(NPY_MAGIC))
-    if start != NPY_MAGIC:
-        raise _UnreadableError(
-            f"`{path}` is not an .npy file", "pickled objects are never loaded; save it with numpy.save"
-        )
-    return _load(path, lambda: np.load(path, allow_pickle=False))
+    return read_npy(path)
 
 
 def _npz(path: Path, key: str, rank: int) -> Any:
-    if not zipfile.is_zipfile(path):
-        raise _UnreadableError(
-            f"`{path}` is not an .npz file", "pickled objects are never loaded; save it with numpy.savez"
+    return read_npz(path, key)
+
+
+def _text(path: Path) -> str:
+    """The text of a file, which may begin with a byte order mark. Raises `UnicodeDecodeError`."""
+    with path.open("rb") as file:
+        data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise UnreadableError(
+            f"`{path}` is too large: more than {LONGEST // 2**20} MiB of text", "save it with numpy.save"
         )
-
-    def load() -> Any:
-        with np.load(path, allow_pickle=False) as arrays:
-            if key not in arrays.files:
-                held = ", ".join(f"`{n}`" for n in arrays.files) or "nothing"
-                example = f"name the one that is meant: {path}:{arrays.files[0]}" if arrays.files else None
-                raise _UnreadableError(f"`{path}` has no array `{key}`; it holds {held}", example)
-            return arrays[key]
-
-    return _load(path, load)
-
-
-def _load(path: Path, load: Callable[[], Any]) -> Any:
-    try:
-        return load()
-    except (ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile) as error:
-        text = " ".join(str(error).split())
-        if "allow_pickle" in text or "pickle" in text.lower():
-            raise _UnreadableError(
-                f"`{path}` holds pickled Python objects, which are never loaded, since unpickling runs code",
-                "save a plain array of numbers: numpy.save(path, numpy.asarray(x, dtype=float))",
-            ) from None
-        raise _UnreadableError(f"`{path}` is damaged: {text}") from None
+    return data.decode("utf-8-sig")
 
 
 def _csv(path: Path, key: str, rank: int) -> Any:
     """Rows of numbers, perhaps under a line of names. For a scalar or a vector one row or column is one list."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                (n, [c.strip() for c in row]) for n, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _UnreadableError(f"`{path}` is not a .csv file: {error}") from None
+        lines = csv.reader(io.StringIO(_text(path), newline=""))
+        rows = [(n, [c.strip() for c in row]) for n, row in enumerate(lines, 1) if any(map(str.strip, row))]
+    except UnicodeDecodeError:
+        raise UnreadableError(f"`{path}` is not a .csv file: it is not UTF-8 text") from None
+    except csv.Error as error:
+        raise UnreadableError(f"`{path}` is not a .csv file: {error}") from None
     if len(rows) > 1 and not any(map(_is_number, rows[0][1])):
         rows = rows[1:]
     if not rows:
-        raise _UnreadableError(f"`{path}` is empty")
+        raise UnreadableError(f"`{path}` is empty")
     width = len(rows[0][1])
     for number, cells in rows:
         wrong = next((c for c in cells if not _is_number(c)), None)
         if wrong is not None:
-            raise _UnreadableError(f"`{wrong}` in line {number} of `{path}` is not a number")
+            raise UnreadableError(f"`{_shortened(wrong)}` in line {number} of `{path}` is not a number")
         if len(cells) != width:
-            raise _UnreadableError(f"line {number} of `{path}` has {len(cells)} numbers, the lines before it {width}")
+            raise UnreadableError(f"line {number} of `{path}` has {len(cells)} numbers, the lines before it {width}")
     array = np.array([[float(c) for c in cells] for _, cells in rows])
     if rank < 2 and 1 in array.shape:
         array = array.ravel()
@@ -154,15 +149,30 @@ def _is_number(cell: str) -> bool:
 
 def _json(path: Path, key: str, rank: int) -> Any:
     try:
-        held = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise _UnreadableError(f"`{path}` is not a .json file: {error}") from None
+        held = json.loads(_text(path), object_pairs_hook=_entries)
+    except json.JSONDecodeError as error:
+        raise UnreadableError(f"`{path}` is not a .json file: {error}") from None
+    except UnicodeDecodeError:
+        raise UnreadableError(f"`{path}` is not a .json file: it is not UTF-8 text") from None
+    except RecursionError:
+        raise UnreadableError(f"`{path}` holds lists nested too deeply") from None
+    except ValueError:  # Python reads no integer of more than 4300 digits
+        raise UnreadableError(f"`{path}` holds a number that is too large") from None
     if isinstance(held, dict):
         if key not in held:
-            raise _UnreadableError(
-                f"`{path}` has no entry `{key}`; it holds {', '.join(f'`{k}`' for k in held) or 'nothing'}"
+            raise UnreadableError(
+                f"`{path}` has no entry `{key}`; it holds " + _shortened(", ".join(f"`{k}`" for k in held) or "nothing")
             )
         held = held[key]
+    return held
+
+
+def _entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose entries each have a name of their own."""
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise UnreadableError(f"it has two entries `{_shortened(twice)}`")
     return held
 
 
@@ -171,27 +181,31 @@ def _real(raw: Any) -> Array:
     if not isinstance(raw, np.ndarray):
         _refuse_other(raw)
         try:
-            raw = np.array(raw)
-        except (ValueError, OverflowError):
-            raise _UnreadableError("its rows differ in length", "every row of a matrix has as many entries") from None
+            raw = np.array(raw, dtype=np.float64)
+        except ValueError:
+            raise UnreadableError("its rows differ in length", "every row of a matrix has as many entries") from None
     if raw.dtype.kind not in "fiub":
         kind = {"c": "complex", "O": "object", "U": "text", "S": "text", "V": "structured"}.get(
             raw.dtype.kind, raw.dtype
         )
-        raise _UnreadableError(f"its entries are {kind}; expected real numbers")
+        raise UnreadableError(f"its entries are {kind}; expected real numbers")
     return np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
 
 
-def _refuse_other(raw: Any) -> None:
+def _refuse_other(raw: Any, depth: int = 0) -> None:
     """Only numbers, in lists of lists; a ``null`` is NaN in no convention."""
+    if depth > DEEPEST:
+        raise UnreadableError(f"its lists are nested more than {DEEPEST} deep")
     if isinstance(raw, list):
         for item in raw:
-            _refuse_other(item)
+            _refuse_other(item, depth + 1)
     elif isinstance(raw, bool) or not isinstance(raw, int | float):
-        word = {type(None): "null", dict: "an object", str: f'the text "{raw}"'}.get(type(raw), f"`{str(raw).lower()}`")
-        raise _UnreadableError(f"expected numbers, found {word}")
+        word = {type(None): "null", dict: "an object", str: f'the text "{_shortened(str(raw))}"'}.get(
+            type(raw), f"`{str(raw).lower()}`"
+        )
+        raise UnreadableError(f"expected numbers, found {word}")
     elif isinstance(raw, int) and not math.isfinite(_float(raw)):
-        raise _UnreadableError(f"{str(raw)[:12]}... is too large")
+        raise UnreadableError(f"{str(raw)[:12]}... is too large")
 
 
 def _float(number: int) -> float:

@@ -45,4 +45,11 @@ ENTRIES = (
         "without arguments. It is imported from the current directory or the installed packages. What it raises when "
         "the layer runs it is told with the shapes that it was given; `--traceback` shows where.",
     ),
+    Entry(
+        "E707",
+        "not enough memory",
+        "A quadratic program of n variables has n by n numbers for each instance, 8 GB where n is 32,000. "
+        "Closed forms need no more than their data. Solve large batches in parts, or call the layer from "
+        "Python, where `float32` halves what is needed.",
+    ),
 )

@@ -9,6 +9,7 @@ from declarative.diagnostics.span import Span
 from declarative.frontend import sizes, syntax
 from declarative.frontend.expressions import extent, literal, whole
 from declarative.frontend.foreign import ATTRIBUTE_ALIASES
+from declarative.frontend.limits import LARGEST_SIZE, shortened
 from declarative.frontend.scope import Entry, Kind, Scope
 from declarative.ir.expression import ATTRIBUTES, Binding, Expression, Extern, Let, Nested, Parameter, Variable
 from declarative.ir.program import Dimension
@@ -61,9 +62,9 @@ def _dimension(item: syntax.DimensionItem, scope: Scope, fixed: Mapping[str, int
     default = None
     if item.default is not None:
         value = item.default.value
-        if value != int(value) or value < 1:
+        if not 1 <= value <= LARGEST_SIZE or not value.is_integer():
             at = item.default.span
-            scope.report("E206", f"the size of a dim must be a whole number from 1, not {at.text}", at)
+            scope.report("E206", f"the size of a dim must be a whole number from 1, not {shortened(at.text)}", at)
         else:
             default = int(value)
     scope.declare(item.name, Entry("dim", item.name.span))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MAXIMUM_LENGTH = 1_000_000
+MAXIMUM_LENGTH = 200_000
 """Characters of a file."""
 
 MAXIMUM_DEPTH = 120
@@ -13,3 +13,11 @@ MAXIMUM_SIZE = 50_000
 
 MAXIMUM_ERRORS = 20
 """Syntax errors told at once."""
+
+LARGEST_SIZE = 2**53
+"""A dimension. Numbers are read as float64, which holds every whole number up to here."""
+
+
+def shortened(text: str) -> str:
+    """The start of a word, for a message."""
+    return text if len(text) <= 40 else f"{text[:40]}..."

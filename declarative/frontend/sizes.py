@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from declarative.frontend import syntax
+from declarative.frontend.limits import LARGEST_SIZE, shortened
 from declarative.frontend.lines import SIGNS, open_brackets
 from declarative.frontend.scope import WORDS, Indices, Scope
 from declarative.ir.expression import IndexRange
@@ -20,8 +21,8 @@ def size(node: syntax.Expression, scope: Scope, indices: Indices, subscript: str
     """
     match node:
         case syntax.Number(span, value):
-            if value != int(value):
-                scope.report("E206", f"a size must be a whole number, not {span.text}", span, notes=[RULE])
+            if value > LARGEST_SIZE or not value.is_integer():
+                scope.report("E206", f"a size must be a whole number, not {shortened(span.text)}", span, notes=[RULE])
                 return None
             return Size(int(value))
         case syntax.Name():

@@ -213,7 +213,7 @@ def test_pickles_are_never_loaded(run, folder):
         ("empty.csv", "`empty.csv` is empty"),
         ("bad.json", "`bad.json` is not a .json file"),
         ("other.json", "`other.json` has no entry `x`; it holds `y`"),
-        ("folder.npy", "cannot read `folder.npy`: is a directory"),
+        ("folder.npy", "cannot read `folder.npy`: it is a directory"),
     ],
 )
 def test_values_that_cannot_be_read(run, folder, value, text):
