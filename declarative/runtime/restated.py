@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from declarative.runtime.cone import ConePattern, ConeProgram
 from declarative.runtime.problem import Point, Problem
 from declarative.runtime.quadratic import DenseQP
+from declarative.runtime.smooth import LocalProblem, RootProblem
 
 if TYPE_CHECKING:
     from declarative.runtime.layer import Layer
@@ -54,15 +55,8 @@ class OfLayer(Problem):
 def restated(text: str, layer: Layer | None, tensors: Sequence[Tensor]) -> Problem:
     """The problem that `Problem.stated` wrote down, over these data; with its ``layer`` where it needs one."""
     kind, _, rest = text.partition(" ")
-    if kind == "quadratic":
-        return DenseQP(**dict(zip(rest.split(), tensors, strict=True)))
-    if kind == "cone":
-        P, q, A, b = tensors
-        return ConeProgram(_pattern(rest), P=P, q=q, A=A, b=b)
-    from declarative.runtime.local import problem_of
-
-    assert layer is not None
-    return problem_of(layer, kind, ast.literal_eval(rest)[1], tensors)
+    read = next(read for kinds, read in READERS.values() if kind in kinds)
+    return read(kind, rest, layer, tensors)
 
 
 def sizes_of(text: str) -> tuple[int, ...] | None:
@@ -77,3 +71,30 @@ def sizes_of(text: str) -> tuple[int, ...] | None:
 @functools.lru_cache(maxsize=64)
 def _pattern(text: str) -> ConePattern:
     return ConePattern(*ast.literal_eval(text))
+
+
+def _quadratic(kind: str, rest: str, layer: Layer | None, tensors: Sequence[Tensor]) -> Problem:
+    return DenseQP(**dict(zip(rest.split(), tensors, strict=True)))
+
+
+def _cone(kind: str, rest: str, layer: Layer | None, tensors: Sequence[Tensor]) -> Problem:
+    P, q, A, b = tensors
+    return ConeProgram(_pattern(rest), P=P, q=q, A=A, b=b)
+
+
+def _of_layer(kind: str, rest: str, layer: Layer | None, tensors: Sequence[Tensor]) -> Problem:
+    from declarative.runtime.local import problem_of
+
+    assert layer is not None
+    return problem_of(layer, kind, ast.literal_eval(rest)[1], tensors)
+
+
+Reader = Callable[[str, str, "Layer | None", Sequence[Tensor]], Problem]
+
+READERS: dict[type[Problem], tuple[tuple[str, ...], Reader]] = {
+    DenseQP: (("quadratic",), _quadratic),
+    ConeProgram: (("cone",), _cone),
+    LocalProblem: (("local",), _of_layer),
+    RootProblem: (("root", "fixed_point"), _of_layer),
+}
+"""Class of problems to the words that its text begins with, and what reads the rest."""

@@ -253,6 +253,21 @@ def test_names_of_a_program_that_the_runtime_has_too(tmp_path: Path) -> None:
     assert str(module.Report().double().diagnose(*data))
 
 
+def test_two_files_in_one_process_have_operators_of_their_own(tmp_path: Path) -> None:
+    """Compiled whole, each solves by its own operator: torch keeps operators by name."""
+    for number, name in enumerate(("optnet_qp", "elastic_net", "savi")):
+        case = next(c for c in CASES if c.name == name)
+        text = standalone(source(name))
+        assert "torch.ops.declarative." not in text
+        module = imported(text, tmp_path, f"alone_{number}_{name}")
+        alone = getattr(module, compiled(name).__name__)(**case.keywords()).double()
+        data = case.data(2)
+        for ours, theirs in zip(
+            flat(torch.compile(alone, fullgraph=True, backend="eager")(**data)), flat(case.layer()(**data)), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-8)
+
+
 # Folding
 
 

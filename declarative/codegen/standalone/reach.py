@@ -22,7 +22,7 @@ from declarative.codegen.standalone.sources import (
     resolve,
     runtime_module,
 )
-from declarative.codegen.standalone.text import parsed
+from declarative.codegen.standalone.text import OPERATORS, parsed
 
 KINDS = tuple(Internal("declarative.runtime.problem", name) for name in ("Problem", "Solver", "Adjoint"))
 """The bases of the classes that only some layers have instances of."""
@@ -92,6 +92,11 @@ class _Search:
             found = home.defining(target.name) if target.name is not None else None
             if found is not None:
                 self._take(home, found)
+        for operator in parsed(folded.source).operators:
+            name = f"{OPERATORS}::{operator.attr}"
+            for other in module.definitions:
+                if any(constant.value == name for constant in parsed(other.source).registered):
+                    self._take(module, other)
         for other in module.definitions:  # statements for the sake of their effect on what was taken
             if not other.names and keys[0] in references(module, other.source):
                 self._take(module, other)

@@ -148,6 +148,6 @@ def _is_text(node: ast.stmt) -> bool:
 
 def _bound(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
+        return [] if node.name == "_" else [node.name]  # `_` is registered with something and then forgotten
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]

@@ -8,6 +8,9 @@ from functools import cache, cached_property
 
 from declarative.codegen.standalone.scope import locals_of, module_names
 
+OPERATORS = "declarative"
+"""The namespace of the runtime's operators in ``torch.ops``."""
+
 
 class Text:
     """The text of a syntax tree and where its nodes stand in it."""
@@ -29,6 +32,19 @@ class Text:
     def hidden(self) -> frozenset[str]:
         """Every name that a function or comprehension in it binds for itself."""
         return locals_of(self.tree)
+
+    @cached_property
+    def operators(self) -> tuple[ast.Attribute, ...]:
+        """Every ``torch.ops.declarative.NAME``."""
+        nodes = (n for n in ast.walk(self.tree) if isinstance(n, ast.Attribute))
+        return tuple(n for n in nodes if ast.unparse(n.value) == f"torch.ops.{OPERATORS}")
+
+    @cached_property
+    def registered(self) -> tuple[ast.Constant, ...]:
+        """The names ``"declarative::NAME"`` under which operators are registered."""
+        calls = (n for n in ast.walk(self.tree) if isinstance(n, ast.Call))
+        names = (c.args[0] for c in calls if c.args and ast.unparse(c.func) == "torch.library.custom_op")
+        return tuple(n for n in names if isinstance(n, ast.Constant))
 
     def span(self, node: ast.AST) -> tuple[int, int]:
         """First byte, and the byte after the last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import sys
 import textwrap
 from collections import defaultdict
@@ -12,7 +13,7 @@ from declarative.codegen.layout import last_bracket
 from declarative.codegen.standalone.naming import Target, imported, names
 from declarative.codegen.standalone.reach import module_of, named, reach
 from declarative.codegen.standalone.sources import EMITTED, PACKAGE, External, Internal, Module, read
-from declarative.codegen.standalone.text import Text, parsed
+from declarative.codegen.standalone.text import OPERATORS, Text, parsed
 
 LINE = 120
 LICENSE = "Apache License 2.0, https://www.apache.org/licenses/LICENSE-2.0"
@@ -23,12 +24,15 @@ def standalone(source: str) -> str:
     emitted = read(EMITTED, source)
     reached = reach(emitted)
     modules = {name: module_of(emitted, name) for name in reached.modules}
+    namespace = f"{OPERATORS}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
     chosen = names(reached, modules)
     imports = "from __future__ import annotations\n\n" + _imports(imported(reached, modules), chosen)
     sections = []
     for name in reached.modules:
         bodies = [
-            _renamed(modules[name], d.source, chosen).strip("\n") for d in reached.definitions if d.module == name
+            _renamed(modules[name], d.source, chosen, namespace).strip("\n")
+            for d in reached.definitions
+            if d.module == name
         ]
         sections.append(_section(modules[name], bodies))
     body = f"{imports}\n" + "\n\n".join(sections)
@@ -101,8 +105,12 @@ def _is_block(body: str) -> bool:
     return body.lstrip("#").startswith(("class ", "def ", "@")) or "\ndef " in body or "\nclass " in body
 
 
-def _renamed(module: Module, source: str, chosen: Mapping[Target, str]) -> str:
-    """The text of a definition with every name as it is called in the one file."""
+def _renamed(module: Module, source: str, chosen: Mapping[Target, str], namespace: str) -> str:
+    """The text of a definition with every name as it is called in the one file.
+
+    ``namespace`` is that of its operators, which torch keeps by name for the whole process: another such file has
+    operators of its own, which know other classes of problems.
+    """
     text = parsed(source)
     edits = []
     for expression in text.own:
@@ -116,10 +124,14 @@ def _renamed(module: Module, source: str, chosen: Mapping[Target, str]) -> str:
                 raise LookupError(f"`{new}`, for `{old}` of {module.name}, has another meaning in a function there")
             edits.append((*text.span(part), new))
     for node in text.tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name != "_":
             new = chosen[Internal(module.name, node.name)]
             if new != node.name:
                 edits.append(_name_edit(text, node, new))
+    for operator in text.operators:
+        edits.append((*text.span(operator.value), f"torch.ops.{namespace}"))
+    for name in text.registered:
+        edits.append((*text.span(name), f'"{namespace}::{str(name.value).partition("::")[2]}"'))
     return _fitted(text.replaced(edits)) if edits else source
 
 
