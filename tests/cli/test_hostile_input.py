@@ -251,11 +251,21 @@ def test_data_that_pose_a_problem_larger_than_the_memory(run, folder: Path) -> N
 # The process
 
 
+def opened_for_a_reader(pipe: Path) -> int:
+    """The end to write to of a pipe, as soon as somebody reads it."""
+    for _ in range(600):
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("nobody reads")
+
+
 def test_an_interrupt_ends_with_130_and_no_traceback(folder: Path) -> None:
     os.mkfifo(folder / "waits.opt")
     command = [sys.executable, "-m", "declarative", "check", "waits.opt"]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    writer = os.open(folder / "waits.opt", os.O_WRONLY)  # waits until the command reads
+    writer = opened_for_a_reader(folder / "waits.opt")
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
