@@ -89,7 +89,10 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         _common(commands[name], argparse.SUPPRESS)
     _files(commands["compile"])
     commands["compile"].add_argument("-o", dest="output", metavar="OUT.py", help="the file to write; `-` is stdout")
-    alone = "put what the module needs of this package into it, so that it runs where only torch is installed"
+    alone = (
+        "put what the module needs of this package into it, so that it runs where only torch is installed; without the "
+        "compiled kernels, so it is slower on the CPU"
+    )
     commands["compile"].add_argument("--standalone", action="store_true", help=alone)
     _files(commands["check"])
     commands["check"].add_argument("--format", choices=("text", "json"), default="text", help="json is for editors")

@@ -39,6 +39,7 @@ from declarative.structures.smooth import LocalMatch, RootMatch
 from declarative.structures.structure import Match
 
 VERSION = "0.1"
+LINE = 120
 
 
 def emit(program: Program, match: Match, sizes: Mapping[str, int] | None = None) -> str:
@@ -249,7 +250,9 @@ def _header(program: Program, match: Match, writer: Writer, sizes: Mapping[str, 
         "",
         *_problem(program),
         "",
-        f"Structure: {match.structure}, {summary}; {where}.",
+        *textwrap.wrap(
+            f"Structure: {match.structure}, {summary}; {where}.", LINE, break_long_words=False, break_on_hyphens=False
+        ),
         f"Gradient: {gradient}",
         _written(program),
     )

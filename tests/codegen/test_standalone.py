@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,31 +153,63 @@ def test_it_runs_where_this_package_is_not_installed(case: Case, tmp_path: Path)
 EACH = {case.structure: name for name, case in reversed(closed_forms.CASES.items())}
 """A program for each structure with a closed form."""
 
+RUN_ALL = """
+import importlib, sys
+sys.path[:0] = [{site!r}, {folder!r}]
+import torch
+torch.set_num_threads(1)
+found = []
+for name, kind, data in torch.load("jobs.pt"):
+    layer = getattr(importlib.import_module(name), kind)().double()
+    leaves = [value.requires_grad_() for value in data.values()]
+    outputs = layer(**data)
+    outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
+    total = sum((o * o).sum() for o in outputs)
+    found.append(([o.detach() for o in outputs], list(torch.autograd.grad(total, leaves, allow_unused=True))))
+assert not {{m.partition(".")[0] for m in sys.modules}} & {{"declarative", "cvxpy", "lark", "scipy", "clarabel"}}
+torch.save(found, "found.pt")
+"""
+
 
 @pytest.mark.parametrize(
-    "name",
-    [n if n in EACH.values() else pytest.param(n, marks=pytest.mark.slow) for n in closed_forms.CASES],
+    "names",
+    [
+        list(EACH.values()),
+        pytest.param([n for n in closed_forms.CASES if n not in EACH.values()], marks=pytest.mark.slow),
+    ],
+    ids=["one of each", "others"],
 )
-def test_every_closed_form(name: str, tmp_path: Path) -> None:
-    case = closed_forms.CASES[name]
-    layer = case.layer()
-    text = standalone(type(layer).source())
-    assert packages(text) == ["torch"]
-    module = imported(text, tmp_path, "alone_closed_form")
-    alone = getattr(module, type(layer).__name__)().double()
-    data = {n: v.requires_grad_() for n, v in case.data(1, (3,)).items()}
-    ours, theirs = flat(alone(**data)), flat(layer(**data))
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-    leaves = list(data.values())
-    for a, b in zip(
-        torch.autograd.grad(sum((o * o).sum() for o in ours), leaves, allow_unused=True),
-        torch.autograd.grad(sum((o * o).sum() for o in theirs), leaves, allow_unused=True),
-        strict=True,
-    ):
-        assert (a is None) == (b is None)
-        if b is not None:
-            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+def test_closed_forms_where_this_package_is_not_installed(names: list[str], tmp_path: Path) -> None:
+    """Values and gradients, with no trace of the compiled kernels, whose work torch does."""
+    jobs = []
+    for number, name in enumerate(names):
+        case = closed_forms.CASES[name]
+        kind = type(case.layer())
+        text = standalone(kind.source())
+        assert packages(text) == ["torch"]
+        assert "data_ptr" not in text
+        assert "ctypes" not in text
+        (tmp_path / f"alone_{number}.py").write_text(text, "utf-8")
+        jobs.append((f"alone_{number}", kind.__name__, case.data(1, (3,))))
+    torch.save(jobs, tmp_path / "jobs.pt")
+    script = RUN_ALL.format(site=str(site_with([], tmp_path)), folder=str(tmp_path))
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    for name, (outputs, gradients) in zip(names, torch.load(tmp_path / "found.pt"), strict=True):
+        case = closed_forms.CASES[name]
+        data = {n: v.requires_grad_() for n, v in case.data(1, (3,)).items()}
+        expected = flat(case.layer()(**data))
+        total = sum((o * o).sum() for o in expected)
+        for ours, theirs in zip(outputs, expected, strict=True):
+            torch.testing.assert_close(ours, theirs.detach(), rtol=1e-12, atol=1e-12, msg=name)
+        for ours, theirs in zip(
+            gradients, torch.autograd.grad(total, list(data.values()), allow_unused=True), strict=True
+        ):
+            assert (ours is None) == (theirs is None), name
+            if theirs is not None:
+                torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10, msg=name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -253,19 +286,112 @@ def test_names_of_a_program_that_the_runtime_has_too(tmp_path: Path) -> None:
     assert str(module.Report().double().diagnose(*data))
 
 
-def test_two_files_in_one_process_have_operators_of_their_own(tmp_path: Path) -> None:
-    """Compiled whole, each solves by its own operator: torch keeps operators by name."""
-    for number, name in enumerate(("optnet_qp", "elastic_net", "savi")):
+def alone(name: str, folder: Path, as_module: str) -> dl.Layer:
+    """A layer in float64 of a standalone file."""
+    case = next(c for c in CASES if c.name == name)
+    module = imported(standalone(source(name)), folder, as_module)
+    layer: dl.Layer = getattr(module, compiled(name).__name__)(**case.keywords()).double()
+    return layer
+
+
+def gradients(layer: Any, data: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor | None]]:
+    """Outputs, and the gradients of a sum of their squares in the parameters of the call."""
+    leaves = {name: value.clone().requires_grad_() for name, value in data.items()}
+    outputs = flat(layer(**leaves))
+    total = sum((o * o).sum() for o in outputs)
+    return outputs, list(torch.autograd.grad(total, list(leaves.values()), allow_unused=True))
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    """Equal outputs and gradients, up to what the compiled kernels and torch differ by."""
+    for ours, theirs in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    """torch's compiler as it starts: it counts how often code that layers share was compiled in a process."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_one_graph_where_the_layer_is(name: str, tmp_path: Path) -> None:
+    case = next(c for c in CASES if c.name == name)
+    data = case.data(2, (2,))
+    whole = torch.compile(alone(name, tmp_path, f"alone_graph_{name}"), fullgraph=True, backend="aot_eager")
+    assert_same(gradients(whole, data), gradients(case.layer(), data))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_files_and_copies_in_one_process_have_operators_of_their_own(tmp_path: Path) -> None:
+    """torch keeps operators by name: other files, and second copies, must not take over those of the first."""
+    names = ("savi", "circle", "savi", "sparsemax", "optnet_qp", "optnet_qp")
+    layers = [alone(name, tmp_path, f"alone.copy-{number}") for number, name in enumerate(names)]
+    assert len({sys.modules[type(layer).__module__]._OPERATORS for layer in layers}) == len(names)
+    for name, layer in zip(names, layers, strict=True):
         case = next(c for c in CASES if c.name == name)
-        text = standalone(source(name))
-        assert "torch.ops.declarative." not in text
-        module = imported(text, tmp_path, f"alone_{number}_{name}")
-        alone = getattr(module, compiled(name).__name__)(**case.keywords()).double()
+        ordinary = torch.compile(case.layer(), fullgraph=True, backend="aot_eager")
+        whole = torch.compile(layer, fullgraph=True, backend="aot_eager")
         data = case.data(2)
-        for ours, theirs in zip(
-            flat(torch.compile(alone, fullgraph=True, backend="eager")(**data)), flat(case.layer()(**data)), strict=True
-        ):
-            torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-8)
+        assert_same(gradients(whole, data), gradients(ordinary, data))
+
+
+ROOT = """layer balance
+dim n = 80
+param x[n]
+extern f(z[n], x[n]) -> y[n] smooth
+var z[n] from 0
+solve
+  fixed: z == f(z, x)
+"""
+
+
+class Mixed(torch.nn.Module):
+    """A contraction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = torch.nn.Parameter(torch.randn(80, 80, generator=generator) / 40)
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        return torch.tanh(z @ self.weight.T + x)
+
+
+def test_an_equilibrium_of_a_network_with_every_setting(tmp_path: Path) -> None:
+    """Solvers, adjoints and gradients that are named when the layer runs are in the file."""
+    kind = dl.compile(dl.parse_program(ROOT, "balance.opt"))
+    module = imported(standalone(kind.source()), tmp_path, "alone_balance")
+    data = {"x": torch.linspace(-1, 1, 80, dtype=torch.float64)}
+    ordinary, own = kind(f=Mixed()).double(), module.Balance(f=Mixed()).double()
+    for setting, choices in {
+        "solver": ("newton", "anderson", "picard", None),
+        "adjoint": ("dense", "gmres", "jacobian_free", "neumann:5", None),
+        "gradient": ("unrolled", "truncated:3", "implicit"),
+    }.items():
+        for choice in choices:
+            for layer in (ordinary, own):
+                setattr(layer, setting, choice)
+                layer.solver = layer.solver or ("anderson" if setting == "gradient" else None)
+            assert_same(gradients(own, data), gradients(ordinary, data))
+    own.solver = "none"
+    with pytest.raises(module.InputError, match=r"solver is 'none'; expected .*anderson"):
+        own(**data)
+
+
+def test_a_linear_solve(tmp_path: Path) -> None:
+    """A quadratic program without inequalities, which is solved directly."""
+    text = "layer fit\ndim m, n\nparam A[m, n]\nparam b[m]\nvar w[n]\nminimize sum_squares(A @ w - b)\n"
+    kind = dl.compile(dl.parse_program(text + "subject to\n  total: sum(w) == 1\noutput w, dual(total) as price\n"))
+    module = imported(standalone(kind.source()), tmp_path, "alone_fit")
+    generator = torch.Generator().manual_seed(0)
+    data = {"A": torch.randn(3, 5, 4, generator=generator).double(), "b": torch.randn(5, generator=generator).double()}
+    assert_same(gradients(module.Fit(), data), gradients(kind(), data))
 
 
 # Folding
@@ -300,13 +426,14 @@ def folded(text: str) -> str:
         ("if isinstance(a, Absent) or d:\n    b()\n", "if d:\n    b()\n"),
         ("if a and not never() and d:\n    b()\n", "if a and d:\n    b()\n"),
         ("K = {\n    Here: 1,\n    Absent: (\n        2,\n    ),\n}\n", "K = {\n    Here: 1,\n}\n"),
+        ("K = {\n    Absent: 1,\n    Gone: 2,\n}\n", "K = {}\n"),
         ("def f():\n    if never():\n        return 1\n", "def f():\n    pass\n"),
         (
             "def f():\n    from declarative.runtime.layer import Layer\n\n    return Layer\n",
             "def f():\n    return Layer\n",
         ),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_branches_that_are_never_taken(text: str, expected: str) -> None:
     assert folded(text) == expected

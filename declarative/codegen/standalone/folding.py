@@ -54,6 +54,8 @@ def _edit(text: Text, node: ast.AST, absent: Absent, never: Absent) -> tuple[int
             return (*text.span(node), f"isinstance({text.of(tested)}, {' | '.join(map(text.of, kept))})")
         case ast.Dict(keys=keys, values=values):
             # A registry by class: the entries of the classes that are there.
+            if keys and all(key is not None and absent(key) for key in keys):
+                return (*text.span(node), "{}")
             for key, value in zip(keys, values, strict=True):
                 if key is not None and absent(key):
                     return text.starts[key.lineno - 1], text.starts[value.end_lineno or 0], ""

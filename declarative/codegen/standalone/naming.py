@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from declarative.codegen.standalone.reach import Reached, named
 from declarative.codegen.standalone.sources import EMITTED, External, Internal, Module
-from declarative.codegen.standalone.text import parsed
+from declarative.codegen.standalone.text import NAMESPACE, parsed
 
 Target = Internal | External
 
@@ -20,7 +20,7 @@ def names(reached: Reached, modules: Mapping[str, Module]) -> dict[Target, str]:
     is ``implicit_solve``. Names that two modules have, or that the emitted module uses for something else, get the name
     of their module before them.
     """
-    taken = _identifiers(reached, modules[EMITTED])
+    taken = {NAMESPACE, *_identifiers(reached, modules[EMITTED])}
     plain = {e: e.local for e in imported(reached, modules)}
     called = _called_through_modules(reached, modules)
     own = [Internal(d.module, name) for d in reached.definitions if d.module != EMITTED for name in d.names]

@@ -27,8 +27,8 @@ from declarative.codegen.standalone.text import OPERATORS, parsed
 KINDS = tuple(Internal("declarative.runtime.problem", name) for name in ("Problem", "Solver", "Adjoint"))
 """The bases of the classes that only some layers have instances of."""
 LIBRARY = "declarative.runtime.native.library"
-KERNELS = (Internal(LIBRARY, "serves"), Internal("declarative.runtime.native.quadratic", "serves"))
-"""The functions that tell whether a compiled kernel takes a call."""
+KERNELS = Internal(LIBRARY, "serves")
+"""The function that tells whether compiled kernels take a call; others of the name ask it."""
 
 IN_TORCH = {
     Internal("declarative.runtime.solvers.native_interior_point", "NativeInteriorPoint"): Internal(
@@ -115,20 +115,27 @@ class _Search:
 
     def _never(self, module: Module, called: ast.expr) -> bool:
         """Whether a call answers no: it asks for a compiled kernel, or ``serves`` of a class that has no instances."""
+        target = target_of(module, called)
+        if isinstance(target, Internal) and target.name == "serves":
+            return target == KERNELS or self._refuses(target, of_class=False)
         if isinstance(called, ast.Attribute) and called.attr == "serves":
             owner = target_of(module, called.value)
             if isinstance(owner, Internal) and owner not in self.made and is_kind(owner):
-                return self._serves_nothing(owner)
-        return target_of(module, called) in KERNELS
+                return self._refuses(owner, of_class=True)
+        return False
 
-    def _serves_nothing(self, kind: Internal) -> bool:
-        """Whether ``serves`` of a class is one test, which answers no."""
-        home = module_of(self.emitted, kind.module)
-        definition = home.defining(kind.name) if kind.name is not None else None
-        node = parsed(self._folded(home, definition)).tree.body[0] if definition is not None else None
-        methods = [m for m in node.body if isinstance(m, ast.FunctionDef)] if isinstance(node, ast.ClassDef) else []
-        serves = next((m for m in methods if m.name == "serves"), None)
-        return serves is not None and ast.unparse(serves.body[-1]) == "return False"
+    def _refuses(self, target: Internal, *, of_class: bool) -> bool:
+        """Whether a function, or ``serves`` of a class, has one answer, which is no."""
+        home = module_of(self.emitted, target.module)
+        definition = home.defining(target.name) if target.name is not None else None
+        if definition is None:
+            return False
+        body = parsed(self._folded(home, definition)).tree.body
+        if of_class:
+            body = [s for node in body if isinstance(node, ast.ClassDef) for s in node.body]
+        serves = next((s for s in body if isinstance(s, ast.FunctionDef) and s.name == "serves"), None)
+        answers = [n for n in ast.walk(serves) if isinstance(n, ast.Return)] if serves is not None else []
+        return bool(answers) and all(ast.unparse(answer) == "return False" for answer in answers)
 
 
 def references(module: Module, source: str) -> list[Internal]:

@@ -10,6 +10,8 @@ from declarative.codegen.standalone.scope import locals_of, module_names
 
 OPERATORS = "declarative"
 """The namespace of the runtime's operators in ``torch.ops``."""
+NAMESPACE = "_OPERATORS"
+"""What a standalone file calls that of its own."""
 
 
 class Text:

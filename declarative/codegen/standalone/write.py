@@ -13,7 +13,7 @@ from declarative.codegen.layout import last_bracket
 from declarative.codegen.standalone.naming import Target, imported, names
 from declarative.codegen.standalone.reach import module_of, named, reach
 from declarative.codegen.standalone.sources import EMITTED, PACKAGE, External, Internal, Module, read
-from declarative.codegen.standalone.text import OPERATORS, Text, parsed
+from declarative.codegen.standalone.text import NAMESPACE, OPERATORS, Text, parsed
 
 LINE = 120
 LICENSE = "Apache License 2.0, https://www.apache.org/licenses/LICENSE-2.0"
@@ -24,19 +24,31 @@ def standalone(source: str) -> str:
     emitted = read(EMITTED, source)
     reached = reach(emitted)
     modules = {name: module_of(emitted, name) for name in reached.modules}
-    namespace = f"{OPERATORS}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
     chosen = names(reached, modules)
     imports = "from __future__ import annotations\n\n" + _imports(imported(reached, modules), chosen)
     sections = []
     for name in reached.modules:
         bodies = [
-            _renamed(modules[name], d.source, chosen, namespace).strip("\n")
-            for d in reached.definitions
-            if d.module == name
+            _renamed(modules[name], d.source, chosen).strip("\n") for d in reached.definitions if d.module == name
         ]
         sections.append(_section(modules[name], bodies))
+    if any(parsed(d.source).registered for d in reached.definitions):
+        imports += "\n" + _namespace(source)
     body = f"{imports}\n" + "\n\n".join(sections)
     return f"{_header(emitted, packages(body))}\n{body.rstrip()}\n"
+
+
+def _namespace(source: str) -> str:
+    """The definition of the namespace of the file's operators.
+
+    torch keeps operators by name for the whole process, and each file's know its own classes of problems. The source's
+    hash tells files apart, the name under which the file is imported its copies.
+    """
+    own = f"{OPERATORS}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    return (
+        f'{NAMESPACE} = "{own}_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in __name__)\n'
+        '"""The namespace in ``torch.ops`` of the operators below: theirs alone, whatever else is imported."""\n'
+    )
 
 
 def packages(source: str) -> list[str]:
@@ -54,9 +66,9 @@ def _header(emitted: Module, needed: Sequence[str]) -> str:
     """The docstring of the emitted module, with a paragraph on what this file is."""
     listed = " and ".join(filter(None, [", ".join(needed[:-1]), needed[-1]]))
     note = (
-        f"Standalone: what the layer uses of {PACKAGE} stands above it, a section for each module, so that this file "
-        f"needs {listed} and no more. The compiled kernels are no part of it: torch does their work. The sections of "
-        f"the runtime are under the {LICENSE}."
+        f"Standalone: the layer is the last section, and what it uses of {PACKAGE} stands above it, a section for each "
+        f"module, so that this file needs {listed} and no more. The compiled kernels are no part of it: torch does "
+        f"their work, on the CPU more slowly. The sections of the runtime are under the {LICENSE}."
     )
     return f'"""{emitted.doc}\n' + "\n".join(["", *textwrap.wrap(note, LINE)]) + '\n"""\n'
 
@@ -90,27 +102,27 @@ def _sorted(found: Sequence[str]) -> list[str]:
 
 def _section(module: Module, bodies: Sequence[str]) -> str:
     if module.name == EMITTED:
-        title, doc = "The layer", ""
+        title, doc = "The layer", []
     else:
-        title = module.name.removeprefix(f"{PACKAGE}.").replace(".", "/")
-        doc = f'"""{module.doc}\n"""\n'
-    ruler = f"# {'-' * (100 - len(title))} {title}"
-    text = f"{ruler}\n\n{doc}"
-    for body in bodies:
-        text += ("\n\n" if _is_block(body) else "\n") + body + "\n"
+        title, doc = module.name.removeprefix(f"{PACKAGE}.").replace(".", "/"), [f'"""{module.doc}\n"""']
+        doc = doc if "native" not in title else []  # it tells of the kernels, which are not there
+    text = f"# {'-' * (100 - len(title))} {title}\n"
+    after_block = False
+    for body in (*doc, *bodies):
+        block = _is_block(body)
+        text += ("\n\n" if block or after_block else "\n") + body + "\n"
+        after_block = block
     return text
 
 
 def _is_block(body: str) -> bool:
-    return body.lstrip("#").startswith(("class ", "def ", "@")) or "\ndef " in body or "\nclass " in body
+    """Whether a statement is a class or a function, which has two blank lines around it."""
+    last = ast.parse(body).body[-1]
+    return isinstance(last, ast.FunctionDef | ast.ClassDef)
 
 
-def _renamed(module: Module, source: str, chosen: Mapping[Target, str], namespace: str) -> str:
-    """The text of a definition with every name as it is called in the one file.
-
-    ``namespace`` is that of its operators, which torch keeps by name for the whole process: another such file has
-    operators of its own, which know other classes of problems.
-    """
+def _renamed(module: Module, source: str, chosen: Mapping[Target, str]) -> str:
+    """The text of a definition with every name as it is called in the one file, its operators in their namespace."""
     text = parsed(source)
     edits = []
     for expression in text.own:
@@ -129,9 +141,9 @@ def _renamed(module: Module, source: str, chosen: Mapping[Target, str], namespac
             if new != node.name:
                 edits.append(_name_edit(text, node, new))
     for operator in text.operators:
-        edits.append((*text.span(operator.value), f"torch.ops.{namespace}"))
+        edits.append((*text.span(operator.value), f"getattr(torch.ops, {NAMESPACE})"))
     for name in text.registered:
-        edits.append((*text.span(name), f'"{namespace}::{str(name.value).partition("::")[2]}"'))
+        edits.append((*text.span(name), f'f"{{{NAMESPACE}}}::{str(name.value).partition("::")[2]}"'))
     return _fitted(text.replaced(edits)) if edits else source
 
 
