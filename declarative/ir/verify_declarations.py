@@ -19,7 +19,7 @@ TAKEN = frozenset(
     T_destination add_module adjoint apply bfloat16 bind blocks buffers call_super_init check_inputs children
     compile cpu cuda data declared diagnose dimensions double duals dump_patches equalities equations eval extern
     externs extra_repr fixed_sizes float forward get_buffer get_extra_state get_parameter get_submodule gradient
-    half inequalities ipu load_state_dict max_iterations modules mtia named_buffers named_children named_modules
+    half inequalities ipu load_state_dict max_iterations modules monitor mtia named_buffers named_children named_modules
     named_parameters objective on_failure outputs parameters parameters_of_call parameters_of_layer
     parametrizations point_type primal ranks register_backward_hook register_buffer register_forward_hook
     register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook

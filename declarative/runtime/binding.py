@@ -80,7 +80,7 @@ class Bound:
         """Mask of the instances with data of their own; (*batch)."""
         if self.verdict is None:
             return torch.ones(self.batch, dtype=torch.bool)
-        return self.verdict == Status.SOLVED
+        return self.verdict == int(Status.SOLVED)
 
     def with_values(self, values: tuple[Tensor, ...]) -> Bound:
         """The same call of other tensors, of the same shapes."""
@@ -247,7 +247,7 @@ def with_donor(bound: Bound, verdict: Tensor) -> Bound:
     Zero times NaN is NaN: left in place, one bad instance would spoil the gradient of every shared parameter.
     """
     values = []
-    finite = verdict == Status.SOLVED
+    finite = verdict == int(Status.SOLVED)
     sound = finite.flatten().to(torch.int8).argmax() if finite.numel() else None
     for spec, value in zip(bound.specs, bound.values, strict=True):
         if sound is None:
@@ -256,7 +256,7 @@ def with_donor(bound: Bound, verdict: Tensor) -> Bound:
         core = value.shape[value.dim() - spec.rank :]
         whole = value.expand((*bound.batch, *core))
         flat = whole.reshape(bound.batch.numel(), *core)
-        donor = torch.nan_to_num(flat[sound].detach(), nan=1.0, posinf=1.0, neginf=1.0)
+        donor = torch.nan_to_num(flat.index_select(0, sound[None])[0].detach(), nan=1.0, posinf=1.0, neginf=1.0)
         own = _own_mask(finite, value.dim() - spec.rank, value.shape)
         values.append(torch.where(own.reshape((*own.shape, *[1] * spec.rank)), value, donor))
     return Bound(bound.specs, tuple(values), bound.sizes, bound.batch, bound.dtype, verdict.to(torch.int8))

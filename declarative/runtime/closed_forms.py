@@ -78,6 +78,10 @@ class CurvedRow(Problem):
         worst = torch.cat(self.residual(point), -1).abs().amax(-1)
         return worst / sizes.clamp_min(torch.finfo(self.scores.dtype).tiny)[..., 0]
 
+    def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
+        y, nu = point
+        return smallest_margin(*self._pairs(y, nu, self._curve.entries(self._margins(nu))))
+
     def conditions(self, point: Point) -> Conditions:
         """The conditions of the theorem; a bound is active where the stationary point lies beyond it."""
         with torch.no_grad():

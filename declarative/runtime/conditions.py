@@ -44,6 +44,16 @@ class Conditions:
     adjoint_condition: Tensor
 
 
+def strictly_complementary(margin: Tensor, residual: Tensor) -> Tensor:
+    """Whether a margin of complementarity is told from zero at a point of this relative residual; (*batch), bool.
+
+    Multiplier times slack is of the residual's size at a weakly active constraint, so both are of its root's.
+    """
+    eps = torch.finfo(margin.dtype).eps
+    error = torch.where(residual > 100 * eps, residual, 0).sqrt()
+    return margin > (10 * error).clamp_min(eps ** (2 / 3))
+
+
 def rank_and_curvature(hessian: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rank of the active rows, and the smallest eigenvalue of the Hessian on their null space; both (*batch).
 

@@ -176,6 +176,10 @@ class ConeProgram(Problem):
         """1/2 x'Px + q'x, (*batch)."""
         return (x * (self.p_times(x) / 2 + self.q)).sum(-1)
 
+    def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
+        _, z, s = point
+        return self.pattern.cone.smallest_margin(s - z)
+
     def conditions(self, point: Point) -> Conditions:
         """The conditions of the implicit function theorem at a solution, measured densely in float64.
 

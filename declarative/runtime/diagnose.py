@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.binding import Bound
-from declarative.runtime.conditions import Conditions
+from declarative.runtime.conditions import Conditions, strictly_complementary
 from declarative.runtime.cone import ConeProgram
 from declarative.runtime.defaults import chosen_adjoint
 from declarative.runtime.errors import AdjointWarning
@@ -50,7 +50,7 @@ def diagnose(layer: Layer, bound: Bound, finite_differences: bool | float = Fals
     with torch.no_grad():
         whole, solved = layer._tolerant(bound, "keep")
         kind = layer.specialised(bound.sizes)
-        problem = kind.data(layer, *whole.values)
+        problem = layer._problem(whole)
         closed_form = layer.solution is not None
         point = kind.point_type(*solved.point).kkt if closed_form else solved.point
         batch, status = solved.status.shape, solved.status.flatten()
@@ -154,8 +154,7 @@ def _cotangent(layer: Layer, bound: Bound, solved: Solved) -> Point:
 def _verdicts(layer: Layer, bound: Bound, problem: Problem, solved: Solved, conditions: Conditions) -> list[Verdict]:
     name = row_names(layer, bound, problem)
     eps = torch.finfo(solved.point[0].dtype).eps
-    error = torch.where(conditions.kkt_residual > 100 * eps, conditions.kkt_residual, 0).sqrt()
-    strict = conditions.complementarity > (10 * error).clamp_min(eps ** (2 / 3))
+    strict = strictly_complementary(conditions.complementarity, conditions.kkt_residual)
     known = ~conditions.complementarity.isnan()
     columns = (
         solved.status.flatten(),

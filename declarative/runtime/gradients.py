@@ -61,7 +61,7 @@ def solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: implic
     method.refuse(problem)
     solved = _unrolled(problem, method, steps) if recorded else method.solve(problem)
     if on_failure == "raise" and not bool(implicit.usable(solved.status).all()):
-        raise SolveError(implicit.failure_message(solved))
+        raise SolveError(implicit.failure_message(solved), solved)
     if on_failure == "nan":
         ok = implicit.usable(solved.status)[..., None]
         solved = Solved(

@@ -17,6 +17,7 @@ import ast
 import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -88,6 +89,18 @@ def solve(layer: Layer, problem: Problem, on_failure: OnFailure) -> Solved:
     text = f"({stated!r}, {number}, {names[0]!r}, {names[1]!r}, {settings})"
     *point, status, iterations, residual = torch.ops.declarative.solve(list(problem.tensors), text)
     return Solved(tuple(point), status, iterations, residual)
+
+
+def watched(layer: Layer, solved: Solved) -> Solved:
+    """The same solution, with a node on its way that tells the layer's monitors of it when the graph runs.
+
+    Not in an exported graph, which runs in other processes, where the layer and its monitors are not.
+    """
+    if torch.compiler.is_exporting():
+        return solved
+    told = solved.status, solved.iterations, solved.residual.detach()
+    point = torch.ops.declarative.watch(list(solved.point), *told, layer._number)
+    return replace(solved, point=tuple(point))
 
 
 @functools.lru_cache(maxsize=256)
@@ -203,3 +216,29 @@ def _(
     whole = (moved[:first], moved[first:last], moved[last], moved[last + 1 :])
     found = torch.ops.declarative.pull_back(*whole, wanted, how)
     return found, [0] * len(found)
+
+
+@torch.library.custom_op("declarative::watch", mutates_args=())
+def _watch(point: list[Tensor], status: Tensor, iterations: Tensor, residual: Tensor, layer: int) -> list[Tensor]:
+    """The point as it is: what is watched has to be on the way to the outputs, or a compiler leaves it out."""
+    from declarative.runtime.monitor import watched as tell
+
+    it = cast("Layer | None", living(layer))
+    if it is not None:
+        tell(it, None, Solved(tuple(point), status, iterations, residual))
+    return [p.clone() for p in point]
+
+
+@_watch.register_fake
+def _(point: list[Tensor], status: Tensor, iterations: Tensor, residual: Tensor, layer: int) -> list[Tensor]:
+    return [torch.empty_like(p) for p in point]
+
+
+_watch.register_autograd(lambda ctx, bars: (list(bars), None, None, None, None))
+
+
+@_watch.register_vmap
+def _(
+    info: Any, in_dims: Any, point: list[Tensor], status: Tensor, iterations: Tensor, residual: Tensor, layer: int
+) -> tuple[list[Tensor], list[int | None]]:
+    return torch.ops.declarative.watch(point, status, iterations, residual, layer), list(in_dims[0])

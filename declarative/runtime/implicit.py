@@ -88,7 +88,7 @@ class _Solution(torch.autograd.Function):
         if on_failure != "keep" and not solved.complete and bool(solved.status.any()):
             ok = usable(solved.status)
             if on_failure == "raise" and not bool(ok.all()):
-                raise SolveError(failure_message(solved, problem.with_tensors(tensors)))
+                raise SolveError(failure_message(solved, problem.with_tensors(tensors)), solved)
             if on_failure == "nan":
                 point = tuple(torch.where(ok[..., None], p, torch.nan) for p in point)
         return (*point, solved.status, solved.iterations, solved.residual)

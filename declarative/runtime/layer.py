@@ -36,6 +36,7 @@ from declarative.runtime.transforms import values_are_hidden
 
 if TYPE_CHECKING:
     from declarative.runtime.diagnose import Report
+    from declarative.runtime.monitor import Monitor
 
 __all__ = ["POLICIES", "SETTINGS", "Block", "Layer", "Solution"]
 
@@ -126,29 +127,35 @@ class Layer(Owner):
         bound = self.bind(*args, **kwargs)
         if self.on_failure == "nan":
             bound, solved = self._tolerant(bound, "nan")
+            solved = self._watched(bound, solved)
             return self._outputs(bound, solved.point)
         if self.primal is not None and bound.dtype is None:
             x, sign = self.primal(*bound.values)
             if x.shape[:-1] == bound.batch and _surely_finite(sign):
+                self._closed(bound)
                 return self.outputs(PrimalPoint(x), *bound.values)
         if self.solution is not None:
             point = self._closed_form_point(bound)
             if _surely_finite(point[0]):
+                self._closed(bound)
                 return self._outputs(bound, point)
         try:
             solved = self._solved(bound, "raise")
         except SolveError as error:
-            raise SolveError(f"{self._name}: {error}{culprits(bound)}") from None
-        return self._outputs(bound, solved.point)
+            if error.solved is not None:
+                self._watched(bound, error.solved)
+            raise SolveError(f"{self._name}: {error}{culprits(bound)}", error.solved) from None
+        return self._outputs(bound, self._watched(bound, solved).point)
 
     def solve(self, *args: Any, **kwargs: Any) -> Solution:
         """Solve and return everything, per instance; no instance's failure raises."""
         bound, solved = self._tolerant(self.bind(*args, **kwargs), "keep")
+        solved = self._watched(bound, solved)
         kind = self.specialised(bound.sizes)
         point = kind.point_type(*solved.point)
         residuals = solved.residual
         if self.solution is not None:  # nothing was iterated, so the residual is still to be measured
-            problem: Any = kind.data(self, *bound.values)
+            problem: Any = self._problem(bound)
             residuals = problem.relative_residual(point.kkt)
         return Solution(
             self._outputs(bound, solved.point),
@@ -167,6 +174,16 @@ class Layer(Owner):
         from declarative.runtime.diagnose import diagnose
 
         return diagnose(self, self.bind(*args, **kwargs), finite_differences=finite_differences)
+
+    def monitor(self, sample: float = 0.01) -> Monitor:
+        """Count from here on what becomes of instances, cheaply; see `Monitor`.
+
+        ``sample``: the share of the time, from 0 to 1, that may go into measuring margins of complementarity and
+        residuals of closed forms; 1 measures them at every call. Raises `InputError` for another value.
+        """
+        from declarative.runtime.monitor import Monitor
+
+        return Monitor(self, sample)
 
     @property
     def gradient(self) -> str:
@@ -222,15 +239,37 @@ class Layer(Owner):
             solved = self._solved(bound, on_failure)
         return bound, solved
 
+    def _problem(self, bound: Bound) -> Problem:
+        """The problem of one call."""
+        return self.specialised(bound.sizes).data(self, *bound.values)
+
+    def _watched(self, bound: Bound, solved: Solved) -> Solved:
+        """The same solution, after the monitors were told of it; a compiled graph tells them when it runs."""
+        if not self._monitors:
+            return solved
+        if torch.compiler.is_compiling():
+            return graph.watched(self, solved)
+        from declarative.runtime.monitor import watched
+
+        watched(self, bound, solved)
+        return solved
+
+    def _closed(self, bound: Bound) -> None:
+        """Tell the monitors that a closed form has solved every instance."""
+        if self._monitors:
+            from declarative.runtime.monitor import watched
+
+            watched(self, bound, None)
+
     def _solved(self, bound: Bound, on_failure: Any) -> Solved:
         if self.solution is not None:
             solved = self._closed_form(bound, on_failure)
+        elif torch.compiler.is_compiling():
+            solved = graph.solve(self, self._problem(bound), on_failure)
         else:
             from declarative.runtime import defaults, gradients
 
-            problem = self.specialised(bound.sizes).data(self, *bound.values)
-            if torch.compiler.is_compiling():
-                return graph.solve(self, problem, on_failure)
+            problem = self._problem(bound)
             solver = defaults.chosen_solver(self.solver, problem, self.tolerance, self.max_iterations)
             adjoint = defaults.chosen_adjoint(self.adjoint, problem)
             solved = gradients.solve(problem, solver, adjoint, on_failure, self.gradient)
@@ -250,7 +289,7 @@ class Layer(Owner):
         zeros = torch.zeros_like(status, dtype=point[0].dtype)
         solved = Solved(point, status, zeros.to(torch.int32), torch.where(finite, zeros, torch.nan))
         if on_failure == "raise" and not values_are_hidden(finite) and not bool(finite.all()):
-            raise SolveError(implicit.failure_message(solved))
+            raise SolveError(implicit.failure_message(solved), solved)
         return solved
 
     def _closed_form_point(self, bound: Bound) -> Point:

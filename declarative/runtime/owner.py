@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from declarative.runtime.parametrizations import Parametrization, initial_value,
 from declarative.runtime.problem import Adjoint, Solver
 from declarative.runtime.recipe import Made
 from declarative.runtime.sizes import evaluate, parse
+
+if TYPE_CHECKING:
+    from declarative.runtime.monitor import Monitor
 
 POLICIES = ("raise", "nan")
 SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations")
@@ -56,6 +60,7 @@ class Owner(nn.Module, metaclass=Made):
             self.parametrizations = nn.ModuleDict()
             self.unconstrained = nn.ParameterDict()
         self._calls: dict[Any, Bound] = {}
+        self._monitors: tuple[weakref.ref[Monitor], ...] = ()
         self._number = number_of(self)
         given = {name: value for name, value in keywords.items() if value is not None}
         self._refuse_unknown(given)
@@ -166,6 +171,10 @@ class Owner(nn.Module, metaclass=Made):
             return
         self.parametrizations[spec.name] = kept
         self.unconstrained[spec.name] = nn.Parameter(self._inverse(spec.name, start))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: all but what belongs to this very layer."""
+        return {**vars(self), "_monitors": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

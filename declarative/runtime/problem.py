@@ -42,6 +42,13 @@ class Problem(ABC):
         Differentiable in the data and in the point; the gradient of the solution is read off it.
         """
 
+    def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
+        """The smallest max(multiplier_i, slack_i) over the inequalities, and its row; both (*batch).
+
+        +inf and -1 where there is none. Rows are numbered as in the class's ``conditions``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not tell multipliers from slacks")
+
     def point_sizes(self) -> tuple[int, ...]:
         """The last dimension of every tensor of a point."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a node of a compiled graph")

@@ -239,6 +239,27 @@ class DenseQP(Problem):
     def remark(self, at: tuple[int, ...]) -> str:
         return lack_of_convexity(self.P.expand(*self.batch_shape, self.n, self.n)[at])
 
+    def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
+        x, _, ineq, bounds = point
+        multipliers, slacks = [ineq], []
+        if self.G is not None and self.h is not None:
+            slacks.append(self.h - matvec(self.G, x))
+        fixed = None
+        if self.lower is not None and self.upper is not None:
+            fixed = self.lower == self.upper
+        for bound, sign in ((self.lower, -1), (self.upper, 1)):
+            if bound is not None:  # a fixed variable is an equality: its multiplier may have either sign
+                slack = sign * (bound - x)
+                multipliers.append((sign * bounds).clamp_min(0))
+                slacks.append(slack if fixed is None else torch.where(fixed, torch.inf, slack))
+            elif self.lower is not None or self.upper is not None:
+                multipliers.append(torch.zeros_like(x))
+                slacks.append(torch.full_like(x, torch.inf))
+        if not slacks:
+            return smallest_margin(ineq, ineq)
+        batch = x.shape[:-1]
+        return smallest_margin(torch.cat(multipliers, -1), torch.cat([s.expand(*batch, -1) for s in slacks], -1))
+
     def conditions(self, point: Point) -> Conditions:
         """The conditions of the implicit function theorem at a solution.
 
@@ -276,30 +297,19 @@ def _elementwise_largest(parts: list[Tensor]) -> Tensor:
 
 
 def _conditions(problem: DenseQP, point: QPPoint) -> Conditions:
-    x, _, ineq, bounds = point
+    x = point.x
     active, batch, n = problem.active_set(point), x.shape[:-1], problem.n
     hessian = ((problem.P + problem.P.mT) / 2).expand(*batch, n, n)
     solved = torch.cat(point, -1).isfinite().all(-1)
     hessian = torch.where(solved[..., None, None], hessian, torch.nan)
-    rows, multipliers, slacks = [torch.diag_embed(active.bounds.to(x.dtype))], [ineq], []
+    rows = [torch.diag_embed(active.bounds.to(x.dtype))]
     if problem.A is not None:
         rows.append(problem.A.expand(*batch, *problem.A.shape[-2:]))
-    if problem.G is not None and problem.h is not None:
+    if problem.G is not None:
         rows.append(torch.where(active.ineq[..., None], problem.G, 0))
-        slacks.append(problem.h - matvec(problem.G, x))
-    fixed = torch.zeros_like(x, dtype=torch.bool)
-    if problem.lower is not None and problem.upper is not None:
-        fixed = (problem.lower == problem.upper).expand_as(x)
-    for bound, sign in ((problem.lower, -1), (problem.upper, 1)):
-        if bound is not None:  # a fixed variable is an equality: its multiplier may have either sign
-            multipliers.append((sign * bounds).clamp_min(0))
-            slacks.append(torch.where(fixed, torch.inf, sign * (bound - x)))
-        else:
-            multipliers.append(torch.zeros_like(x))
-            slacks.append(torch.full_like(x, torch.inf))
     rank, curvature = rank_and_curvature(hessian, torch.cat(rows, -2))
     count = active.ineq.sum(-1) + active.bounds.sum(-1) + problem.p
-    margin, row = smallest_margin(torch.cat(multipliers, -1), torch.cat([s.expand(*batch, -1) for s in slacks], -1))
+    margin, row = problem.complementarity(point)
     return Conditions(
         licq_rank=rank,
         licq_rows=count,

@@ -195,6 +195,9 @@ class LocalProblem(SmoothProblem):
         lower = torch.cat([torch.cat([equality, lam[..., None] * inequality], -2), corner], -1)
         return torch.cat([upper, lower], -2)
 
+    def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
+        return smallest_margin(point[2], -self.inequality(point[0]))
+
     def conditions(self, point: Point) -> Conditions:
         """The theorem's conditions; an inequality is active where its multiplier exceeds its slack, rows are those of
         g."""
@@ -320,6 +323,9 @@ class RootProblem(SmoothProblem):
         moved = self.jacobian(x + (rounding / weakest)[..., None] * axes[..., -1, :])
         change = linear_solve(matrix, (moved - matrix).movedim(-1, 0)).abs().amax((0, -1))
         return finite & condition_number(matrix).isfinite() & (change <= 0.01)
+
+    def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
+        return smallest_margin(point[0][..., :0], point[0][..., :0])
 
     def conditions(self, point: Point) -> Conditions:
         """The theorem's one condition, a regular Jacobian: its rank, with infinite ``adjoint_condition`` where it

@@ -55,6 +55,10 @@ class SpectralProblem(Problem):
         defect = self.defect(torch.where(finite[..., None, None], X, 0))
         return torch.where(finite, defect / (1 + self.target.abs().amax((-2, -1))), torch.nan)
 
+    def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
+        margin = self.margin().expand(point[0].shape[:-1])
+        return margin, torch.full_like(margin, -1, dtype=torch.int64)
+
     def conditions(self, point: Point) -> Conditions:
         """No rows; the second-order margin is the curvature, and the solution depends on the target with a factor of
         at most one."""

@@ -169,6 +169,22 @@ def test_one_graph_with_the_same_numbers(name: str) -> None:
         torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["qp", "sparsemax", "cone", "constrained"])
+def test_nan_for_what_has_no_solution(name: str) -> None:
+    """An instance with a NaN has the data of another inside of the graph, and must not return its solution."""
+    layer, data = made(name)
+    layer.on_failure = "nan"
+    which = 1 if name == "qp" else 0
+    data = [d.clone() for d in data]
+    data[which][1] = torch.nan
+    expected = outputs_and_gradients(layer, layer, data)
+    assert bool(expected[0][1].isnan().all())
+    assert bool(expected[0][[0, 2]].isfinite().all())
+    found = outputs_and_gradients(compiled(layer), layer, data)
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-13, equal_nan=True)
+
+
 def test_another_batch_does_not_compile_again() -> None:
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     layer, _ = made("qp")
