@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def unwrapped(tensor: Tensor) -> Tensor:
@@ -24,3 +29,28 @@ def values_are_hidden(tensor: Tensor) -> bool:
             return True
         tensor = functorch.get_unwrapped(tensor)
     return False
+
+
+def torch_func_is_active() -> bool:
+    """Whether a transform of torch.func is under way, whatever it is taken of."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def without_tangent(tensor: Tensor) -> Tensor:
+    """The tensor without the tangent of the level of forward mode that is under way; those of outer levels stay."""
+    return forward_ad.unpack_dual(tensor, level=0).primal  # type: ignore[no-untyped-call,no-any-return]
+
+
+def pushes_forward(jvp: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``jvp`` of an autograd function that forward mode may go through again, as in ``jacfwd`` of ``jacfwd``.
+
+    Torch switches forward mode off while it runs one, so that the tangents of outer levels would be lost without a
+    word. What the function saved carries those of this level, too, which `without_tangent` takes off.
+    """
+
+    @wraps(jvp)
+    def differentiable(ctx: Any, *tangents: Any) -> Any:
+        with forward_ad._set_fwd_grad_enabled(True):
+            return jvp(ctx, *tangents)
+
+    return differentiable

@@ -203,6 +203,7 @@ CASES = (
         ("risk", "budget", "box"),
         references.portfolio,
         shared=frozenset({"F", "cap"}),
+        second_order=True,
     ),
     Case(
         "mpc",
@@ -245,6 +246,7 @@ CASES = (
         ("X",),
         ("definite", "unit"),
         references.nearest_correlation,
+        second_order=True,
     ),
     Case(
         "circle",

@@ -269,15 +269,29 @@ def test_functional_transforms():
     torch.testing.assert_close(per_sample, torch.func.vmap(torch.func.jacrev(exact))(theta), rtol=1e-8, atol=1e-11)
 
 
-def test_second_derivatives_are_refused():
+def test_second_derivatives_are_the_formulas():
+    """Of the softmax as an exponential cone program, in every order of forward and reverse mode."""
+    theta = torch.randn(3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+    def layer(t):
+        return solve(softmax_program(t)).x[0]
+
+    expected = torch.func.hessian(lambda t: torch.softmax(t, -1)[0])(theta)
+    for inner in (torch.func.jacfwd, torch.func.jacrev):
+        for outer in (torch.func.jacfwd, torch.func.jacrev):
+            torch.testing.assert_close(outer(inner(layer))(theta), expected, rtol=1e-7, atol=1e-10)
+
+
+def test_third_derivatives_are_refused():
     theta = torch.randn(3, dtype=torch.float64, requires_grad=True)
     x = solve(softmax_program(theta)).x
     (gradient,) = torch.autograd.grad(x[0], theta, create_graph=True)
-    with pytest.raises(NotImplementedError, match="second derivatives"):
-        torch.autograd.grad(gradient[0], theta)
+    (second,) = torch.autograd.grad(gradient[0], theta, create_graph=True)
+    with pytest.raises(NotImplementedError, match="third derivatives of a cone program"):
+        torch.autograd.grad(second[0], theta)
     for outer in (torch.func.jacfwd, torch.func.jacrev):
-        with pytest.raises(NotImplementedError, match="second derivatives"):
-            outer(torch.func.grad(lambda t: solve(softmax_program(t)).x[0]))(theta.detach())
+        with pytest.raises(NotImplementedError, match="third derivatives of a cone program"):
+            outer(torch.func.hessian(lambda t: solve(softmax_program(t)).x[0]))(theta.detach())
 
 
 def test_redundant_rows_share_the_multiplier_and_x_is_exact():

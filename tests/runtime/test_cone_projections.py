@@ -111,6 +111,36 @@ def test_autograd_and_vmap_use_the_derivative(spec):
     torch.testing.assert_close(got, (D @ g[..., None])[..., 0])
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_second_derivative_equals_central_differences_of_the_first(spec):
+    product, v = samples(spec, seed=3)
+    v = v / v.norm(dim=-1, keepdim=True)
+    a, b = torch.randn_like(v), torch.randn_like(v)
+
+    def difference(step):
+        return (product.derivative(v + step * b) @ a - product.derivative(v - step * b) @ a) / (2 * step)
+
+    numeric, coarse = difference(1e-6), difference(4e-6)
+    size = 1 + numeric.abs().amax(-1)
+    # Next to an edge of a power cone the curvature has no bound, and no step is small enough.
+    regular = (product.smallest_margin(v)[0] > 1e-3) & ((coarse - numeric).abs().amax(-1) / size < 1e-6)
+    assert regular.double().mean() > 0.8
+    second = product.second_derivative(v, a, b)
+    assert ((second - numeric).abs().amax(-1) / size)[regular].max() < 1e-6
+    torch.testing.assert_close(product.second_derivative(v, b, a), second, rtol=1e-9, atol=1e-10)
+
+
+def test_second_derivative_at_repeated_eigenvalues():
+    """Differences of eigenvalues on one side of zero are not divided by."""
+    product = ConeProduct((("psd", 3),))
+    v = svec(torch.diag(torch.tensor([2.0, 2.0, -1.0], dtype=torch.float64)))
+    torch.manual_seed(6)
+    a, b = torch.randn(2, 6, dtype=torch.float64)
+    step = 1e-5
+    numeric = (product.derivative(v + step * b) @ a - product.derivative(v - step * b) @ a) / (2 * step)
+    torch.testing.assert_close(product.second_derivative(v, a, b), numeric, rtol=1e-7, atol=1e-8)
+
+
 @pytest.mark.parametrize(("value", "kept"), [(3.0, 1.0), (-2.0, 0.0)])
 def test_derivative_is_exact_away_from_the_surface(value, kept):
     interior = {"soc": [1.0, 0.1, 0.2], "psd": [1.0, 0.1, 2.0], "exp": [-1.0, 1.0, 2.0], "pow": [1.0, 2.0, 0.1]}

@@ -5,11 +5,18 @@ a variable the problem leaves free, weak activity) the answer is the least-norm 
 gradient is exact whenever the cotangent asks only for what the data determine. Whether it did is measured in the
 unreduced system, for every instance of every call: a relative residual above `TOLERANCE` is an `AdjointWarning`, and
 `ConeAdjoint.residual` gives the numbers.
+
+Second derivatives differentiate that solve in the data and the point. With M = dF/dw and M'u = w_bar,
+
+    du = M'^-1 (dw_bar - dM'u),
+
+where dM is linear in dP, dA and, by the second derivative of the projection, in d(s - z). A third is refused.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +27,10 @@ from declarative.runtime.cone import ConePoint, ConeProgram
 from declarative.runtime.cone_kkt import LinearisedCone, on_host
 from declarative.runtime.errors import AdjointWarning
 from declarative.runtime.problem import Adjoint, Point, Problem
+from declarative.runtime.transforms import pushes_forward, without_tangent
 
 TOLERANCE = 1e-6
 """Relative residual of the adjoint system above which a gradient is not to be trusted."""
-
-NO_SECOND_DERIVATIVES = (
-    "second derivatives of a cone program are not available; differentiate once, or take `create_graph=True` away. "
-    "A problem that lowers to a quadratic program has derivatives of every order"
-)
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,13 @@ class ConeAdjoint(Adjoint):
     """(dF/dw)'u = cotangent for a `ConeProgram`, computed on the CPU in float64.
 
     An instance whose data or point are not finite gets u = 0. u may be differentiated in the cotangent, which gives the
-    pushforward; in the data and the point, which would give second derivatives, it refuses with `NotImplementedError`.
+    pushforward, and once in the data and the point, which gives second derivatives; a third raises
+    `NotImplementedError`.
     """
 
     @property
     def differentiable(self) -> bool:
-        return False
+        return True
 
     def solve(self, problem: Problem, point: Point, cotangent: Point) -> Point:
         if not isinstance(problem, ConeProgram):
@@ -53,7 +57,7 @@ class _LinearisedSolve(torch.autograd.Function):
     """(data, point, r) -> d with (dF/dw) d = r, or (dF/dw)' d = r where ``transposed``.
 
     Linear in r, with the other of the two as its derivative: so the solution of the cone program has both a pullback
-    and a pushforward, and torch.func may map over either. Its dependence on the data and the point is refused.
+    and a pushforward, and torch.func may map over either.
     """
 
     @staticmethod
@@ -70,15 +74,39 @@ class _LinearisedSolve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *bar: Tensor | None) -> tuple[Tensor | None, ...]:
-        if any(ctx.needs_input_grad[2:9]):
-            raise NotImplementedError(NO_SECOND_DERIVATIVES)
-        return (*[None] * 9, *_apply_linear(ctx, not ctx.transposed, bar))
+        *given, d1, d2, d3 = ctx.saved_tensors
+        y = _again(ctx.problem, not ctx.transposed, ctx.saved_tensors, bar)
+        if not any(ctx.needs_input_grad[2:9]):
+            return (*[None] * 9, *y)
+
+        P, q, A, b, _, z, s = given
+
+        def image(P: Tensor, A: Tensor, z: Tensor, s: Tensor) -> Point:
+            program = ctx.problem.with_tensors((P, q, A, b))
+            times_D = program.pattern.cone.derivative_times
+            return _moving(program, lambda t: times_D(s - z, t, _precision(s)), (d1, d2, d3), ctx.transposed)
+
+        pull = torch.func.vjp(image, P, A, z, s)[1]
+        P_bar, A_bar, z_bar, s_bar = (-g for g in pull(y))
+        return None, None, P_bar, None, A_bar, None, None, z_bar, s_bar, *y
 
     @staticmethod
+    @pushes_forward
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
-        if any(t is not None for t in tangents[2:9]):
-            raise NotImplementedError(NO_SECOND_DERIVATIVES)
-        return _apply_linear(ctx, ctx.transposed, tangents[9:])
+        saved = tuple(map(without_tangent, ctx.saved_tensors))
+        *given, d1, d2, d3 = saved
+        P_dot, _, A_dot, _, _, z_dot, s_dot = tangents[2:9]
+        right = [torch.zeros_like(d) if r is None else r for d, r in zip((d1, d2, d3), tangents[9:], strict=True)]
+        if any(t is not None for t in (P_dot, A_dot, z_dot, s_dot)):
+            P, q, A, b, _, z, s = given
+            P_dot = torch.zeros_like(P) if P_dot is None else P_dot
+            A_dot = torch.zeros_like(A) if A_dot is None else A_dot
+            v_dot = (torch.zeros_like(s) if s_dot is None else s_dot) - (0 if z_dot is None else z_dot)
+            program = ctx.problem.with_tensors((P_dot, q, A_dot, b))
+            bend = program.pattern.cone.second_derivative
+            moved = _moving(program, lambda t: bend(s - z, t, v_dot, _precision(s)), (d1, d2, d3), ctx.transposed)
+            right = [r - m for r, m in zip(right, moved, strict=True)]
+        return _again(ctx.problem, ctx.transposed, saved, right)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], problem: ConeProgram, transposed: bool, *tensors: Tensor) -> Any:
@@ -90,12 +118,28 @@ class _LinearisedSolve(torch.autograd.Function):
         return solution, (0,) * len(solution)
 
 
-def _apply_linear(ctx: Any, transposed: bool, right: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    """The solve of this or the transposed system at the saved data and point."""
-    saved = ctx.saved_tensors
+def _again(
+    problem: ConeProgram, transposed: bool, saved: Sequence[Tensor], right: Sequence[Tensor | None]
+) -> tuple[Tensor, ...]:
+    """The solve of this or the transposed system at saved data and point; a side that is None is zero."""
     full = [torch.zeros_like(like) if r is None else r for r, like in zip(right, saved[7:], strict=True)]
-    solution: tuple[Tensor, ...] = _LinearisedSolve.apply(ctx.problem, transposed, *saved[:7], *full)  # type: ignore[no-untyped-call]
+    solution: tuple[Tensor, ...] = _LinearisedSolve.apply(problem, transposed, *saved[:7], *full)  # type: ignore[no-untyped-call]
     return solution
+
+
+def _moving(program: ConeProgram, times_D: Callable[[Tensor], Tensor], d: Point, transposed: bool) -> Point:
+    """What depends on P, A and D, and linearly so, in (dF/dw) d, or (dF/dw)'d where ``transposed``."""
+    d1, d2, d3 = d
+    first = program.p_times(d1) + program.a_transposed_times(d2)
+    if transposed:
+        Dd3 = times_D(d3)
+        return first, program.a_times(d1) + Dd3, -Dd3
+    return first, program.a_times(d1), times_D(d2 - d3)
+
+
+def _precision(like: Tensor) -> float:
+    """The relative accuracy of a point, below which a cone counts as weakly active."""
+    return 1e-11 if like.dtype == torch.float64 else 1e-5
 
 
 def _lead(tensor: Tensor, rank: int) -> Tensor:
@@ -114,7 +158,7 @@ def _solve(problem: ConeProgram, point: ConePoint, right: Point, transposed: boo
     r = [t.expand(*sides, t.shape[-1]).reshape(columns, count, t.shape[-1]).cpu().double() for t in right]
     usable = torch.stack([t.isfinite().all(-1).expand(count) for t in (program.P, program.A, v)]).all(0)
 
-    linearised = LinearisedCone(program, v, precision=1e-11 if point.s.dtype == torch.float64 else 1e-5)
+    linearised = LinearisedCone(program, v, _precision(point.s))
     solve = linearised.solve_transposed if transposed else linearised.solve
     d = [torch.zeros_like(t) for t in r]
     for i in usable.nonzero()[:, 0].tolist():
@@ -129,12 +173,9 @@ def _relative_residual(
     program: ConeProgram, linearised: LinearisedCone, d: list[Tensor], r: list[Tensor], transposed: bool
 ) -> Tensor:
     """Largest entry of (dF/dw) d - r, or of its transpose, relative to the largest of r; (columns, B)."""
-    D, (d1, d2, d3) = linearised.D, d
-    if transposed:
-        Dd3 = D @ d3
-        image = (program.p_times(d1) + program.a_transposed_times(d2), program.a_times(d1) + Dd3, d2 + d3 - Dd3)
-    else:
-        image = (program.p_times(d1) + program.a_transposed_times(d2), program.a_times(d1) + d3, D @ (d2 - d3) + d3)
+    d1, d2, d3 = d
+    m1, m2, m3 = _moving(program, lambda t: linearised.D @ t, (d1, d2, d3), transposed)
+    image = (m1, m2, m3 + d2 + d3) if transposed else (m1, m2 + d3, m3 + d3)
     scale = torch.cat(r, -1).abs()
     if scale.shape[-1] == 0:
         return scale.new_zeros(scale.shape[:-1])

@@ -7,6 +7,9 @@ Where v lies on a kink of the projection (weak activity: s and z both on the bou
 derivative is one element of the generalised Jacobian, always the same, the largest: **the constraint counts as
 inactive**, which never adds a redundant row to the active ones.
 
+proj_K(v) is the gradient of |v|^2/2 - dist(v, K)^2/2, so its second derivative is a symmetric trilinear form: what a
+motion along b does to D a is what one along a does to D b.
+
 Reference: Moreau, Décomposition orthogonale d'un espace hilbertien selon deux cônes mutuellement polaires, 1962;
 Ali, Wong and Kolter, A semismooth Newton method for fast, generic convex programming, 2017.
 """
@@ -35,6 +38,13 @@ class Cone(ABC):
         """D proj_K(v), symmetric with 0 <= D <= I, (*batch, dim, dim); exactly I inside the cone.
 
         ``weak`` (*batch): the distance from a kink within which v counts as lying on its inactive side.
+        """
+
+    @abstractmethod
+    def second_derivative(self, v: Tensor, weak: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """D^2 proj_K(v)[a, b], linear and symmetric in a and b, (*batch, dim), on the piece that `derivative` is of.
+
+        NaN where the projection has a first derivative but no second.
         """
 
     @abstractmethod

@@ -11,15 +11,22 @@ h(rho) = a exp(rho) - c exp(-rho) - t = 0, increasing on the interval where a, c
 
 Derivative: the surface is phi(p) = p_s exp(p_r/p_s) - p_t = 0 and v - p = mu grad phi, mu = c exp(-rho).
 Differentiate: (I + mu H) dp + g dmu = dv, g'dp = 0, with g = grad phi and the rank-one Hessian
-H = (exp(rho)/p_s) n n', n = (1, -rho, 0). Hence, with mu exp(rho)/p_s = c/a,
+H = (exp(rho)/p_s) n n', n = (1, -rho, 0). A cone is straight along its rays: p lies in the tangent plane, g'p = 0, and
+in the kernel of H. So D has the eigenvectors q = (rho, 1, exp rho), along p, with 1, g, along v - p, with 0, and with
+theta the one across both:
 
-    W = (I + mu H)^-1 = I - nn' c / (a + c (1 + rho^2)),      D = W - W g (W g)' / (g'W g).
+    D = qq'/q'q + theta (I - qq'/q'q - gg'/g'g),      theta = a g'g / (a g'g + c q'q),
+
+by n'(g x q) = q'q and mu exp(rho)/p_s = c/a. Nothing cancels, however flat or sharp the cone is at p.
+
+D is a formula in rho(v), whose own derivative is that of one Newton step on h: so the second derivative is autograd's.
 
 Reference: Friberg, Projection onto the exponential cone: a univariate root-finding problem, 2021.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +35,7 @@ from torch import Tensor
 
 from declarative.runtime.cones.base import Cone
 from declarative.runtime.cones.root import increasing_root
+from declarative.runtime.cones.surface import derivative_on_surface
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,22 @@ class Exponential(Cone):
         flat = torch.diag_embed(torch.stack([torch.ones_like(r), torch.zeros_like(s), (t >= -weak).to(v.dtype)], -1))
         outside = torch.where(over_flat[..., None, None], flat, _surface_derivative(*root))
         return torch.where(inside[..., None, None], eye, torch.where(vanishing[..., None, None], 0, outside))
+
+    def second_derivative(self, v: Tensor, weak: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        contained, vanishing = _contains(v), _polar_contains(v) & (_polar_depth(v) > weak)
+        wanted = ~(contained | vanishing | _over_flat(v))
+        root = _surface(v, wanted)
+        wanted = wanted & (torch.linalg.vector_norm(v - _surface_point(v[..., 2], *root), dim=-1) > weak)
+        at = torch.where(wanted[..., None], v, _example(v))
+        rho = torch.where(wanted, root[0], _surface(at, wanted)[0])
+
+        def form(moved: Tensor) -> Tensor:
+            value, _ = _h(moved, rho)
+            at_root = rho - value / _h(at, rho)[1]
+            D = _surface_derivative(at_root, *_scales(moved, at_root))
+            return (a * (D @ b[..., None])[..., 0]).sum()
+
+        return torch.where(wanted[..., None], torch.func.grad(form)(at), 0)
 
     def margin(self, v: Tensor) -> Tensor:
         p = self.project(v)
@@ -102,34 +126,53 @@ def _polar_depth(v: Tensor) -> Tensor:
     return torch.where(r > 0, torch.minimum(depth, r), 0)
 
 
+def _example(v: Tensor) -> Tensor:
+    """A vector over the curved surface."""
+    return torch.tensor([1.0, 1.0, 0.0], dtype=v.dtype, device=v.device)
+
+
 def _surface(v: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """rho, a and c of the projection onto the curved surface; meaningless (but finite) where not ``wanted``."""
-    example = torch.tensor([1.0, 1.0, 0.0], dtype=v.dtype, device=v.device)
-    r, s, t = torch.where(wanted[..., None], v, example).unbind(-1)
+    v = torch.where(wanted[..., None], v, _example(v))
+    r, s, _ = v.unbind(-1)
     positive_r, positive_s = r > 0, s > 0
     lower = torch.where(positive_r, 1 - s / torch.where(positive_r, r, 1), -torch.inf)
     upper = torch.where(positive_s, r / torch.where(positive_s, s, 1), torch.inf)
 
-    def coefficients(rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        norm = rho * rho - rho + 1
-        # Next to an end of the interval one of the two is zero up to rounding.
-        return ((rho - 1) * r + s).clamp_min(0) / norm, (r - rho * s).clamp_min(0) / norm, norm
-
     def h(rho: Tensor) -> tuple[Tensor, Tensor]:
-        a, c, norm = coefficients(rho)
-        # exp overflows beyond the root, where only the sign matters.
-        limit = 0.45 * torch.log(torch.tensor(torch.finfo(v.dtype).max)).item()
-        up, down = rho.clamp(-limit, limit).exp(), (-rho).clamp(-limit, limit).exp()
-        da = (r - a * (2 * rho - 1)) / norm
-        dc = (-s - c * (2 * rho - 1)) / norm
-        return a * up - c * down - t, (a + da) * up + (c - dc) * down
+        return _h(v, rho)
 
     lower, upper = _finite_bracket(h, lower, upper)
     rho = increasing_root(h, lower, upper)
-    a, c, _ = coefficients(rho)
+    return rho, *_scales(v, rho)
+
+
+def _coefficients(v: Tensor, rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """a and c as they are stated above, and their denominator."""
+    r, s, _ = v.unbind(-1)
+    norm = rho * rho - rho + 1
+    # Next to an end of the interval one of the two is zero up to rounding.
+    return ((rho - 1) * r + s).clamp_min(0) / norm, (r - rho * s).clamp_min(0) / norm, norm
+
+
+def _h(v: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+    """h(rho) and its slope."""
+    r, s, t = v.unbind(-1)
+    a, c, norm = _coefficients(v, rho)
+    # exp overflows beyond the root, where only the sign matters.
+    limit = 0.45 * math.log(torch.finfo(v.dtype).max)
+    up, down = rho.clamp(-limit, limit).exp(), (-rho).clamp(-limit, limit).exp()
+    da = (r - a * (2 * rho - 1)) / norm
+    dc = (-s - c * (2 * rho - 1)) / norm
+    return a * up - c * down - t, (a + da) * up + (c - dc) * down
+
+
+def _scales(v: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+    """a and c at the root."""
+    a, c, _ = _coefficients(v, rho)
     # For rho > 0 the difference in a cancels and exp(rho) magnifies what is left; h = 0 gives it without either.
     down = (-rho.clamp_min(0)).exp()
-    return rho, torch.where(rho > 0, (t + c * down).clamp_min(0) * down, a), c
+    return torch.where(rho > 0, (v[..., 2] + c * down).clamp_min(0) * down, a), c
 
 
 def _surface_point(t: Tensor, rho: Tensor, a: Tensor, c: Tensor) -> Tensor:
@@ -154,13 +197,8 @@ def _finite_bracket(
 
 
 def _surface_derivative(rho: Tensor, a: Tensor, c: Tensor) -> Tensor:
-    one, zero = torch.ones_like(rho), torch.zeros_like(rho)
-    n = torch.stack([one, -rho, zero], -1)
-    shrink = torch.exp(-rho.clamp_min(0))  # g divided by max(1, exp rho), which leaves D as it is
-    g = torch.stack([rho.clamp_max(0).exp(), rho.clamp_max(0).exp() * (1 - rho), -shrink], -1)
-    weight = c / (a + c * (1 + rho * rho)).clamp_min(torch.finfo(rho.dtype).tiny)
-
-    eye = torch.eye(3, dtype=rho.dtype, device=rho.device)
-    W = eye - weight[..., None, None] * n[..., :, None] * n[..., None, :]
-    Wg = (W @ g[..., None])[..., 0]
-    return W - Wg[..., :, None] * Wg[..., None, :] / (g * Wg).sum(-1)[..., None, None]
+    down, up = (-rho.clamp_min(0)).exp(), rho.clamp_max(0).exp()
+    # Both divided by max(1, exp rho), which leaves D as it is.
+    q = torch.stack([rho * down, down, up], -1)
+    g = torch.stack([up, up * (1 - rho), -down], -1)
+    return derivative_on_surface(q, g, a * g.square().sum(-1), c * q.square().sum(-1))

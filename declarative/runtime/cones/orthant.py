@@ -28,6 +28,9 @@ class Zero(Cone):
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
         return torch.zeros_like(v)[..., None]
 
+    def second_derivative(self, v: Tensor, weak: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return torch.zeros_like(v)
+
     def margin(self, v: Tensor) -> Tensor:
         return torch.full_like(v[..., 0], torch.inf)
 
@@ -45,6 +48,9 @@ class Nonnegative(Cone):
 
     def derivative(self, v: Tensor, weak: Tensor) -> Tensor:
         return (v >= -weak[..., None]).to(v.dtype)[..., None]
+
+    def second_derivative(self, v: Tensor, weak: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return torch.zeros_like(v)
 
     def margin(self, v: Tensor) -> Tensor:
         return v[..., 0].abs()

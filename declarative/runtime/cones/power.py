@@ -9,12 +9,14 @@ two quadratics with p_x, p_y > 0, which leave one scalar equation in rho on (0, 
 
     h(rho) = log rho - alpha log p_x - (1 - alpha) log p_y = 0, whose only root this is.
 
-Derivative: phi(p) = |p_z| - p_x^alpha p_y^(1 - alpha), v - p = lam grad phi and the Hessian of phi has rank one:
-H = alpha (1 - alpha) rho nn', n = (1/p_x, -1/p_y, 0), so that, as for the exponential cone,
+Derivative: phi(p) = |p_z| - p_x^alpha p_y^(1 - alpha), v - p = lam g with g = grad phi, and the Hessian of phi has
+rank one: H = alpha (1 - alpha) rho nn', n = (1/p_x, -1/p_y, 0). As for the exponential cone g'p = 0 and Hp = 0, and
 
-    W = I - nn' k / (1 + k n'n),  k = lam alpha (1 - alpha) rho,      D = W - W g (W g)' / (g'W g),
+    D = pp'/p'p + theta (I - pp'/p'p - gg'/g'g),      theta = g'g / (g'g + lam alpha (1 - alpha) rho p'p),
 
-    g = grad phi = (-alpha rho / p_x, -(1 - alpha) rho / p_y, sign z).
+by n'(g x p) = p'p, where g = (-alpha rho p_y, -(1 - alpha) rho p_x, sign(z) p_x p_y) is the gradient times p_x p_y.
+
+D is a formula in rho(v), whose own derivative is that of one Newton step on h: so the second derivative is autograd's.
 
 Reference: Hien, Differential properties of Euclidean projection onto power cone, Math. Methods Oper. Res. 82, 2015.
 """
@@ -28,6 +30,7 @@ from torch import Tensor
 
 from declarative.runtime.cones.base import Cone
 from declarative.runtime.cones.root import increasing_root
+from declarative.runtime.cones.surface import derivative_on_surface
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,26 @@ class Power(Cone):
         eye = torch.eye(3, dtype=v.dtype, device=v.device)
         outside = torch.where(flat[..., None, None], self._flat_derivative(v), surface)
         return torch.where(inside[..., None, None], eye, torch.where(vanishing[..., None, None], 0, outside))
+
+    def second_derivative(self, v: Tensor, weak: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        contained, flat = self._contains(v), v[..., 2] == 0
+        vanishing = self._polar_contains(v) & (self._polar_depth(v) > weak)
+        wanted = ~(contained | vanishing | flat)
+        p = self._surface(v, wanted)
+        curved = wanted & (torch.linalg.vector_norm(v - p, dim=-1) > weak)
+        at = torch.where(curved[..., None], v, _example(v))
+        rho = self._surface(at, curved)[..., 2].abs()
+
+        def form(moved: Tensor) -> Tensor:
+            value, _ = self._h(moved, rho)
+            at_root = rho - value / self._h(at, rho)[1]
+            z = moved[..., 2]
+            D = self._surface_derivative(torch.stack([*self._legs(moved, at_root), z.sign() * at_root], -1), z)
+            return (a * (D @ b[..., None])[..., 0]).sum()
+
+        second = torch.where(curved[..., None], torch.func.grad(form)(at), 0)
+        on_edge = flat & ~contained & ~vanishing  # p lies on x = 0 or y = 0, where the surface has no curvature to give
+        return torch.where(on_edge[..., None], torch.nan, second)
 
     def margin(self, v: Tensor) -> Tensor:
         p = self.project(v)
@@ -95,36 +118,31 @@ class Power(Cone):
 
     def _surface(self, v: Tensor, wanted: Tensor) -> Tensor:
         """The projection onto the curved surface; meaningless (but finite) where not ``wanted``."""
-        example = torch.tensor([0.0, 0.0, 1.0], dtype=v.dtype, device=v.device)
-        x, y, z = torch.where(wanted[..., None], v, example).unbind(-1)
-        size, alpha = z.abs(), self.alpha
+        v = torch.where(wanted[..., None], v, _example(v))
+        size = v[..., 2].abs()
+        rho = increasing_root(lambda rho: self._h(v, rho), size * 1e-30, size)
+        return torch.stack([*self._legs(v, rho), v[..., 2].sign() * rho], -1)
 
-        def legs(rho: Tensor) -> tuple[Tensor, Tensor]:
-            product = rho * (size - rho)
-            return _positive_root(x, alpha * product), _positive_root(y, (1 - alpha) * product)
+    def _legs(self, v: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+        """p_x and p_y for a value of rho."""
+        x, y, z = v.unbind(-1)
+        product = rho * (z.abs() - rho)
+        return _positive_root(x, self.alpha * product), _positive_root(y, (1 - self.alpha) * product)
 
-        def h(rho: Tensor) -> tuple[Tensor, Tensor]:
-            p_x, p_y = legs(rho)
-            change = size - 2 * rho
-            slope = 1 / rho - change * (alpha**2 / (p_x * (2 * p_x - x)) + (1 - alpha) ** 2 / (p_y * (2 * p_y - y)))
-            return rho.log() - alpha * p_x.log() - (1 - alpha) * p_y.log(), slope
-
-        rho = increasing_root(h, size * 1e-30, size)
-        return torch.stack([*legs(rho), z.sign() * rho], -1)
+    def _h(self, v: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+        """h(rho) and its slope."""
+        (x, y, z), alpha = v.unbind(-1), self.alpha
+        p_x, p_y = self._legs(v, rho)
+        change = z.abs() - 2 * rho
+        slope = 1 / rho - change * (alpha**2 / (p_x * (2 * p_x - x)) + (1 - alpha) ** 2 / (p_y * (2 * p_y - y)))
+        return rho.log() - alpha * p_x.log() - (1 - alpha) * p_y.log(), slope
 
     def _surface_derivative(self, p: Tensor, z: Tensor) -> Tensor:
         p_x, p_y, p_z = p.unbind(-1)
         alpha, rho = self.alpha, p_z.abs()
-        k = (z.abs() - rho).clamp_min(0) * alpha * (1 - alpha) * rho
-        # n, k and g rescaled by p_x p_y, which leaves D as it is and all finite where a leg nearly vanishes.
-        n = torch.stack([p_y, -p_x, torch.zeros_like(p_x)], -1)
-        norm = (p_x * p_y) ** 2 + k * (p_x * p_x + p_y * p_y)
-        weight = k / norm.clamp_min(torch.finfo(p.dtype).tiny)
         g = torch.stack([-alpha * rho * p_y, -(1 - alpha) * rho * p_x, z.sign() * p_x * p_y], -1)
-        eye = torch.eye(3, dtype=p.dtype, device=p.device)
-        W = eye - weight[..., None, None] * n[..., :, None] * n[..., None, :]
-        Wg = (W @ g[..., None])[..., 0]
-        return W - Wg[..., :, None] * Wg[..., None, :] / (g * Wg).sum(-1)[..., None, None]
+        bend = (z.abs() - rho).clamp_min(0) * alpha * (1 - alpha) * rho
+        return derivative_on_surface(p, g, g.square().sum(-1), bend * p.square().sum(-1))
 
     def _flat_derivative(self, v: Tensor) -> Tensor:
         """At z = 0 outside both cones: one of x, y is positive, and the other decides how far z is followed."""
@@ -134,6 +152,11 @@ class Power(Cone):
         kept, lost = torch.maximum(x, y).clamp_min(torch.finfo(v.dtype).tiny), -torch.minimum(x, y)
         along = kept / (kept + 2 * lost) if self.alpha == 0.5 else steep.to(v.dtype)
         return torch.diag_embed(torch.stack([(x > 0).to(v.dtype), (y > 0).to(v.dtype), along], -1))
+
+
+def _example(v: Tensor) -> Tensor:
+    """A vector over the curved surface."""
+    return torch.tensor([0.0, 0.0, 1.0], dtype=v.dtype, device=v.device)
 
 
 def _positive_root(x: Tensor, product: Tensor) -> Tensor:

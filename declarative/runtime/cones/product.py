@@ -7,7 +7,7 @@ eigendecomposition breaks at repeated eigenvalues and a root search has no graph
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,12 @@ from declarative.runtime.cones.power import Power
 from declarative.runtime.cones.second_order import SecondOrder
 from declarative.runtime.cones.semidefinite import Semidefinite
 from declarative.runtime.errors import InputError
+from declarative.runtime.transforms import pushes_forward, without_tangent
+
+NO_THIRD_DERIVATIVES = (
+    "third derivatives of a cone program are not available: its gradient may be differentiated once more and no "
+    "further. A problem that lowers to a quadratic program has derivatives of every order"
+)
 
 ConeSpec = tuple[str, int | float]
 
@@ -108,19 +114,31 @@ class ConeProduct:
         ``precision``: the relative accuracy of v, below which a cone counts as weakly active (by default, a small
         multiple of the rounding of its dtype).
         """
+        rows, blocks = [], []
+        for cone, where, part, finite, weak in self._parts(v, precision):
+            rows.append(where)
+            blocks.append(torch.where(finite[..., None], cone.derivative(part, weak), torch.nan))
+        return Blocks(tuple(rows), tuple(blocks), self.size)
+
+    def derivative_times(self, v: Tensor, t: Tensor, precision: float | None = None) -> Tensor:
+        """D proj_K(v) t, (*batch, size); differentiable once in v and t, and refusing a second time."""
+        return _DerivativeProduct.apply(self, precision, v, t)  # type: ignore[no-any-return, no-untyped-call]
+
+    def second_derivative(self, v: Tensor, a: Tensor, b: Tensor, precision: float | None = None) -> Tensor:
+        """D^2 proj_K(v)[a, b], (*batch, size); ``precision`` as for `derivative`. Refuses to be differentiated."""
+        return _SecondDerivative.apply(self, precision, v, a, b)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _parts(self, v: Tensor, precision: float | None) -> Iterator[tuple[Cone, Tensor, Tensor, Tensor, Tensor]]:
+        """Every group of cones with its rows, its part of v and whether that is finite, and how close a kink counts."""
         if precision is None:
             precision = 1e-11 if v.dtype == torch.float64 else 1e-5
         overall = 1e-12 * v.abs().amax(-1, keepdim=True) if self.size else v
-        rows, blocks = [], []
         for cone, where in self.groups:
             where = where.to(v.device)
             part, finite = _finite(v[..., where])
             # A single row is exact relative to itself; a block only relative to its largest entry.
             own = precision * torch.linalg.vector_norm(part, dim=-1) if cone.dim > 1 else torch.zeros_like(part[..., 0])
-            block = cone.derivative(part, torch.maximum(own, overall.nan_to_num(0, 0)))
-            rows.append(where)
-            blocks.append(torch.where(finite[..., None], block, torch.nan))
-        return Blocks(tuple(rows), tuple(blocks), self.size)
+            yield cone, where, part, finite, torch.maximum(own, overall.nan_to_num(0, 0))
 
     def smallest_margin(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Distance of v from the nearest kink of the projection, and the first row of the cone it belongs to; (*batch).
@@ -134,6 +152,15 @@ class ConeProduct:
         smallest, at = torch.cat(margins, -1).min(-1)
         return smallest, torch.where(smallest.isinf(), -1, first[at])
 
+    def _second_derivative(self, v: Tensor, a: Tensor, b: Tensor, precision: float | None) -> Tensor:
+        shape = torch.broadcast_shapes(v.shape, a.shape, b.shape)  # type: ignore[no-untyped-call]
+        v, a, b = (x.expand(shape) for x in (v, a, b))
+        parts = []
+        for cone, where, part, finite, weak in self._parts(v, precision):
+            second = cone.second_derivative(part, weak, a[..., where], b[..., where])
+            parts.append(torch.where(finite, second, torch.nan).flatten(-2))
+        return torch.cat(parts, -1)[..., self._order.to(v.device)] if parts else v.clone()
+
     def _project(self, v: Tensor) -> Tensor:
         parts = []
         for cone, where in self.groups:
@@ -143,7 +170,7 @@ class ConeProduct:
 
 
 class _Projection(torch.autograd.Function):
-    """proj_K with the derivative of the cones; the derivative itself is a constant for autograd."""
+    """proj_K with the derivative of the cones."""
 
     @staticmethod
     def forward(product: ConeProduct, v: Tensor) -> Tensor:
@@ -158,12 +185,13 @@ class _Projection(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[None, Tensor]:
         (v,) = ctx.saved_tensors
-        return None, _DerivativeProduct.apply(ctx.product, v, cotangent)  # type: ignore[no-untyped-call]
+        return None, ctx.product.derivative_times(v, cotangent)
 
     @staticmethod
+    @pushes_forward
     def jvp(ctx: Any, _: None, tangent: Tensor) -> Tensor:
-        (v,) = ctx.saved_tensors
-        return _DerivativeProduct.apply(ctx.product, v, tangent)  # type: ignore[no-any-return, no-untyped-call]
+        (v,) = map(without_tangent, ctx.saved_tensors)
+        return ctx.product.derivative_times(v, tangent)  # type: ignore[no-any-return]
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[None, int], product: ConeProduct, v: Tensor) -> tuple[Tensor, int]:
@@ -174,23 +202,79 @@ class _DerivativeProduct(torch.autograd.Function):
     """D proj_K(v) t, so that a mapped v or t is one more dimension of the batch."""
 
     @staticmethod
-    def forward(product: ConeProduct, v: Tensor, t: Tensor) -> Tensor:
+    def forward(product: ConeProduct, precision: float | None, v: Tensor, t: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(v.shape, t.shape)  # type: ignore[no-untyped-call]
-        return product.derivative(v) @ t.expand(shape)
+        return product.derivative(v, precision) @ t.expand(shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
+        ctx.product, ctx.precision, v, t = inputs
+        ctx.save_for_backward(v, t)
+        ctx.save_for_forward(v, t)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, bar: Tensor | None) -> tuple[Tensor | None, ...]:
+        v, t = ctx.saved_tensors
+        if bar is None:
+            return None, None, None, None
+        v_bar = t_bar = None
+        if ctx.needs_input_grad[2]:
+            v_bar = ctx.product.second_derivative(v, t, bar, ctx.precision).sum_to_size(v.shape)
+        if ctx.needs_input_grad[3]:
+            t_bar = ctx.product.derivative_times(v, bar, ctx.precision).sum_to_size(t.shape)
+        return None, None, v_bar, t_bar
+
+    @staticmethod
+    @pushes_forward
+    def jvp(ctx: Any, _: None, __: None, v_dot: Tensor | None, t_dot: Tensor | None) -> Tensor:
+        v, t = map(without_tangent, ctx.saved_tensors)
+        image = ctx.product.derivative_times(v, torch.zeros_like(t) if t_dot is None else t_dot, ctx.precision)
+        if v_dot is not None:
+            image = image + ctx.product.second_derivative(v, t, v_dot, ctx.precision)
+        return image  # type: ignore[no-any-return]
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], product: ConeProduct, precision: float | None, *given: Tensor
+    ) -> tuple[Tensor, int]:
+        v, t = _mapped_first(given, in_dims[2:])
+        return product.derivative_times(v, t, precision), 0
+
+
+class _SecondDerivative(torch.autograd.Function):
+    """D^2 proj_K(v)[a, b], which is the end: it has no derivative of its own."""
+
+    @staticmethod
+    def forward(product: ConeProduct, precision: float | None, v: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return product._second_derivative(v, a, b, precision)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.product, ctx.precision, v, a, b = inputs
+        ctx.save_for_backward(v, a, b)
+        ctx.save_for_forward(v, a, b)
 
     @staticmethod
     def backward(ctx: Any, _: Tensor) -> None:
-        raise NotImplementedError("second derivatives of the projection onto a cone are not available")
+        raise NotImplementedError(NO_THIRD_DERIVATIVES)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], product: ConeProduct, v: Tensor, t: Tensor) -> tuple[Tensor, int]:
-        rank = max(x.dim() - (dim is not None) for x, dim in zip((v, t), in_dims[1:], strict=True))
-        v, t = (_lead(x, dim, rank) for x, dim in zip((v, t), in_dims[1:], strict=True))
-        return _DerivativeProduct.apply(product, v, t), 0  # type: ignore[no-untyped-call]
+    def jvp(ctx: Any, *_: Tensor | None) -> None:
+        raise NotImplementedError(NO_THIRD_DERIVATIVES)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], product: ConeProduct, precision: float | None, *given: Tensor
+    ) -> tuple[Tensor, int]:
+        v, a, b = _mapped_first(given, in_dims[2:])
+        return product.second_derivative(v, a, b, precision), 0
+
+
+def _mapped_first(given: Sequence[Tensor], dims: Sequence[int | None]) -> list[Tensor]:
+    """The tensors with a mapped dimension as the first of their batch, ahead of all the others'."""
+    rank = max(x.dim() - (dim is not None) for x, dim in zip(given, dims, strict=True))
+    return [_lead(x, dim, rank) for x, dim in zip(given, dims, strict=True)]
 
 
 def _lead(x: Tensor, mapped: int | None, rank: int) -> Tensor:

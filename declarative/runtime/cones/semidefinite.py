@@ -8,6 +8,14 @@ With V = Q diag(l) Q',
     w_ii = svec(q_i q_i'),   w_ij = svec(q_i q_j' + q_j q_i') / sqrt 2,
     theta_ij = 1 if l_i, l_j >= 0;   0 if neither;   l_i / (l_i - l_j) if l_i >= 0 > l_j.
 
+The second derivative has the second divided differences of max(l, 0). Of three eigenvalues they vanish unless one, l_o,
+lies on the other side of zero than the other two, and are then |l_o| / (|l_o - l_p| |l_o - l_q|): no difference between
+eigenvalues of one side is divided by. With A = Q'smat(a)Q, B alike and h_ij = 1 / |l_i - l_j| across zero, else 0,
+
+    D^2 proj(V)[A, B] = Q (S(A, B) + S(B, A)) Q',
+
+    S(A, B)_ij = sum_k (|l_i| h_ik h_ij + |l_k| h_ik h_kj + |l_j| h_ij h_kj) A_ik B_kj.
+
 The w_ij are an orthonormal basis, so these are the eigenvectors of D and repeated eigenvalues of V do no harm.
 
 Reference: Malick and Sendov, Clarke generalized Jacobian of the projection onto the cone of positive semidefinite
@@ -17,6 +25,7 @@ matrices, Set-Valued Anal. 14, 2006.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +65,23 @@ class Semidefinite(Cone):
         D = W.mT @ (theta[..., i, j][..., None] * W)
         inside = kept.all(-1)[..., None, None]
         return torch.where(inside, torch.eye(self.dim, dtype=v.dtype, device=v.device), D)
+
+    def second_derivative(self, v: Tensor, weak: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        values, Q = torch.linalg.eigh(smat(v, self.order))
+        kept = values >= -weak[..., None]
+        across = kept[..., :, None] != kept[..., None, :]
+        apart = (values[..., :, None] - values[..., None, :]).abs()
+        h = torch.where(across, 1 / torch.where(across, apart, 1).clamp_min(torch.finfo(v.dtype).tiny), 0)
+        size = values.abs()
+        A, B = (Q.mT @ smat(x, self.order) @ Q for x in (a, b))
+
+        def one_sided(A: Tensor, B: Tensor) -> Any:
+            first = size[..., :, None] * h * ((h * A) @ B)
+            middle = (h * A * size[..., None, :]) @ (h * B)
+            return first + middle + size[..., None, :] * h * (A @ (h * B))
+
+        rotated: Tensor = one_sided(A, B) + one_sided(B, A)
+        return svec(Q @ rotated @ Q.mT)
 
     def margin(self, v: Tensor) -> Tensor:
         values: Tensor = torch.linalg.eigvalsh(smat(v, self.order))
