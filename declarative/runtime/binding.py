@@ -229,16 +229,22 @@ def all_finite(bound: Bound) -> Tensor:
     return finite.expand(bound.batch)
 
 
+def free_of_nan(bound: Bound) -> Tensor:
+    """Mask of the instances whose arguments are all numbers, infinities among them; (*batch)."""
+    free = torch.ones((), dtype=torch.bool)
+    for spec, value in zip(bound.specs, bound.values, strict=True):
+        good = ~torch.isnan(value)
+        free = free.to(value.device) & (good.flatten(value.dim() - spec.rank).all(-1) if spec.rank else good)
+    return free.expand(bound.batch)
+
+
 def with_finite(bound: Bound) -> Bound:
     """Instances with a NaN get the data of a sound instance, and the verdict that says so; see `with_donor`.
 
     An infinity is left to the problem: in a bound it is no constraint, in a masked score no probability.
     """
-    finite = torch.ones((), dtype=torch.bool)
-    for spec, value in zip(bound.specs, bound.values, strict=True):
-        good = ~torch.isnan(value)
-        finite = finite.to(value.device) & (good.flatten(value.dim() - spec.rank).all(-1) if spec.rank else good)
-    return with_donor(bound, torch.where(finite.expand(bound.batch), int(Status.SOLVED), int(Status.NOT_FINITE)))
+    finite = free_of_nan(bound)
+    return with_donor(bound, torch.where(finite, int(Status.SOLVED), int(Status.NOT_FINITE)))
 
 
 def with_donor(bound: Bound, verdict: Tensor) -> Bound:

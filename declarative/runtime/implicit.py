@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from declarative.runtime.errors import SolveError
 from declarative.runtime.problem import Adjoint, Problem, Solved, Solver
 from declarative.runtime.pullback import pull_back, usable
 from declarative.runtime.status import Status
+from declarative.runtime.transforms import pushes_forward, without_tangent
 
 __all__ = ["OnFailure", "failure_message", "solve", "usable"]
 
@@ -84,7 +84,8 @@ class _Solution(torch.autograd.Function):
         problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         solved = solver.solve(problem.with_tensors(tensors))
-        point = solved.point
+        # A tangent is laid out as its point is, which a part of a larger tensor is not free to be.
+        point = tuple(p.clone() if p._is_view() else p for p in solved.point)
         if on_failure != "keep" and not solved.complete and bool(solved.status.any()):
             ok = usable(solved.status)
             if on_failure == "raise" and not bool(ok.all()):
@@ -120,13 +121,12 @@ class _Solution(torch.autograd.Function):
         return (None, None, None, None, *gradients)
 
     @staticmethod
+    @pushes_forward
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """dw = -(dF/dw)^-1 dF/dtheta dtheta, as the transpose of the pullback, which is linear in its cotangent."""
         *rest, status = ctx.saved_tensors
         tensors, point = tuple(rest[: ctx.count]), tuple(rest[ctx.count :])
-        # What is saved still carries this level's tangents; pushing those forward again would be wasted or refused.
-        tensors = tuple(forward_ad.unpack_dual(t, level=0).primal for t in tensors)  # type: ignore[no-untyped-call]
-        point = tuple(forward_ad.unpack_dual(p, level=0).primal for p in point)  # type: ignore[no-untyped-call]
+        tensors, point = tuple(map(without_tangent, tensors)), tuple(map(without_tangent, point))
         given = {i: t for i, t in enumerate(tangents[4:]) if t is not None}
 
         def of_cotangents(*bar: Tensor) -> tuple[Tensor, ...]:

@@ -23,6 +23,7 @@ from declarative.runtime.binding import (
     check_owned,
     check_promises,
     culprits,
+    free_of_nan,
     signature,
     with_donor,
     with_finite,
@@ -131,12 +132,12 @@ class Layer(Owner):
             return self._outputs(bound, solved.point)
         if self.primal is not None and bound.dtype is None:
             x, sign = self.primal(*bound.values)
-            if x.shape[:-1] == bound.batch and _surely_finite(sign):
+            if x.shape[:-1] == bound.batch and _surely_sound((sign,), bound.values):
                 self._closed(bound)
                 return self.outputs(PrimalPoint(x), *bound.values)
         if self.solution is not None:
             point = self._closed_form_point(bound)
-            if _surely_finite(point[0]):
+            if _surely_sound(point, bound.values):
                 self._closed(bound)
                 return self._outputs(bound, point)
         try:
@@ -281,9 +282,18 @@ class Layer(Owner):
         return Solved(point, torch.where(sound, solved.status, verdict), solved.iterations, residual)
 
     def _closed_form(self, bound: Bound, on_failure: str) -> Solved:
-        """Evaluate the closed form; it gives NaN where no solution exists, which is told here."""
+        """Evaluate the closed form; it gives NaN where no solution exists, which is told here.
+
+        A number that is not one may drop out of the formula, and the answer is not returned all the same.
+        """
         point = self._closed_form_point(bound)
         finite = torch.isfinite(point[0]).all(-1)
+        for part in point[1:]:
+            finite = finite & ~part.isnan().any(-1)
+        if bound.verdict is None:
+            finite = finite & free_of_nan(bound)
+            if values_are_hidden(finite):
+                point = tuple(torch.where(finite[..., None], p, torch.nan) for p in point)
         failure = torch.where(all_finite(bound).expand(finite.shape), int(Status.INFEASIBLE), int(Status.NOT_FINITE))
         status = torch.where(finite, int(Status.SOLVED), failure).to(torch.int8)
         zeros = torch.zeros_like(status, dtype=point[0].dtype)
@@ -307,6 +317,18 @@ class Layer(Owner):
         return tuple(outputs) if torch.compiler.is_exporting() and not isinstance(outputs, Tensor) else outputs
 
 
-def _surely_finite(part: Tensor) -> bool:
-    """Whether every entry is finite, by one sum; False also where only the sum is not, or values are hidden."""
-    return not values_are_hidden(part) and math.isfinite(part.detach().sum().item())
+def _surely_sound(point: Point, values: tuple[Tensor, ...]) -> bool:
+    """Whether no number of the arguments or of the point is NaN, and the point's first part is finite: by their sums as
+    a rule. False also where values are hidden."""
+    tensors = (*point, *values)
+    if torch.compiler.is_compiling() or any(map(_is_wrapped, tensors)):
+        return False
+    total = 0.0
+    for tensor in tensors:
+        total += tensor.detach().sum().item()
+    if math.isfinite(total):
+        return True
+    return bool(point[0].isfinite().all()) and not any(bool(t.isnan().any()) for t in tensors)
+
+
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor

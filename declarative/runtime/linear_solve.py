@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from declarative.runtime.transforms import pushes_forward, without_tangent
+
 REFINEMENTS = 2
 SMALL = 64
 """Largest order for which a batched LU is taken on the CPU: beyond about 140 torch's, on several threads, is wrong."""
@@ -73,8 +75,9 @@ class _LinearSolve(torch.autograd.Function):
         return matrix_bar, right_bar if ctx.needs_input_grad[1] else None, None
 
     @staticmethod
+    @pushes_forward
     def jvp(ctx: Any, matrix_dot: Tensor | None, right_dot: Tensor | None, _: None) -> Tensor:
-        matrix, solution = ctx.saved_tensors
+        matrix, solution = map(without_tangent, ctx.saved_tensors)
         change = torch.zeros_like(solution) if right_dot is None else right_dot
         if matrix_dot is not None:
             change = change - matrix_dot @ solution

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.native import library
-from declarative.runtime.native.coupling_row import has_tangent
+from declarative.runtime.native.coupling_row import is_transformed
 from declarative.runtime.native.rows import operand
 
 
@@ -45,7 +45,7 @@ def project_on_simplex(v: Tensor, total: Tensor | float = 1.0, *, rest: bool = T
         batch = torch.broadcast_shapes(v.shape[:-1], total.shape[:-1])  # type: ignore[no-untyped-call]
         v, total = v.expand(*batch, v.shape[-1]), total.expand(*batch, 1)
     given = [v, total] if isinstance(total, Tensor) else [v]
-    if v.numel() and given[-1].dtype == v.dtype and library.serves(given) and not has_tangent(given):
+    if v.numel() and given[-1].dtype == v.dtype and library.serves(given) and not is_transformed(given):
         y, t, *cut_off = _Compiled.apply(v, total, rest)  # type: ignore[no-untyped-call]
         return SimplexProjection(y, t, cut_off[0] if rest else y[..., :0])
     projection = _by_sort(v, total if isinstance(total, Tensor) else v.new_full((1,), total))

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from declarative.runtime.transforms import pushes_forward, without_tangent
+
 
 def semidefinite_parts(A: Tensor) -> tuple[Tensor, Tensor]:
     """(A_+, A_-), both positive semidefinite with A = A_+ - A_- and A_+ A_- = 0; of symmetric A (*batch, n, n)."""
@@ -86,9 +88,21 @@ class _ReverseSylvester(torch.autograd.Function):
 class _Sylvester(_ReverseSylvester):
     """The same, also in forward mode, which torch's compiler does not take from a function of one's own."""
 
+    generate_vmap_rule = False
+
     @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *given: Tensor) -> tuple[Tensor, int]:
+        """The mapped dimension becomes the first of the batch, of everything."""
+        moved = (
+            t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
+            for t, dim in zip(given, in_dims, strict=True)
+        )
+        return _Sylvester.apply(*moved), 0  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    @pushes_forward
     def jvp(ctx: Any, S_dot: Tensor | None, C_dot: Tensor | None, *_: None) -> Tensor:
-        S, basis, sizes, X = ctx.saved_tensors
+        S, basis, sizes, X = map(without_tangent, ctx.saved_tensors)
         change = torch.zeros_like(X) if C_dot is None else C_dot
         if S_dot is not None:
             change = change - S_dot @ X - X @ S_dot

@@ -52,7 +52,11 @@ class SpectralProblem(Problem):
         """The violation of optimality relative to the size of the target; (*batch)."""
         X = point[0].reshape(*point[0].shape[:-1], *self.target.shape[-2:])
         finite = X.isfinite().all(-1).all(-1)
-        defect = self.defect(torch.where(finite[..., None, None], X, 0))
+        for tensor, rank in zip(self.tensors, self.core_ranks, strict=True):
+            finite = finite & tensor[..., None].isfinite().flatten(tensor.dim() - rank).all(-1)
+        kept = [finite.reshape((*finite.shape, *[1] * rank)) for rank in self.core_ranks]
+        sound = self.with_tensors([torch.where(k, t, 0) for k, t in zip(kept, self.tensors, strict=True)])
+        defect = sound.defect(torch.where(finite[..., None, None], X, 0))
         return torch.where(finite, defect / (1 + self.target.abs().amax((-2, -1))), torch.nan)
 
     def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 
 from declarative.runtime.native import library
 from declarative.runtime.native.rows import operand, result
+from declarative.runtime.transforms import torch_func_is_active
 
 
 class Row(NamedTuple):
@@ -36,11 +37,13 @@ def serves(row: Row) -> bool:
     tensors = [part for part in row if isinstance(part, Tensor)]
     v, n = row.v, row.v.shape[-1]
     fits = all(t.dtype == v.dtype and t.numel() and (not t.dim() or t.shape[-1] in (1, n)) for t in tensors)
-    return fits and library.serves(tensors) and not has_tangent(tensors)
+    return fits and library.serves(tensors) and not is_transformed(tensors)
 
 
-def has_tangent(tensors: list[Tensor]) -> bool:
-    """Whether forward-mode differentiation goes through one of them."""
+def is_transformed(tensors: list[Tensor]) -> bool:
+    """Whether torch.func is at work, or forward-mode differentiation goes through one of them."""
+    if torch_func_is_active():
+        return True
     if forward_ad._current_level < 0:
         return False
     return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)  # type: ignore[no-untyped-call]
