@@ -38,6 +38,7 @@ check: $(VENV)/.dev  ## format, lint, types, architecture
 
 docs: $(VENV)/.dev  ## write the pages that come from the program: atoms, structures, errors, diagnostics
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m tests.conformance.matrix.page
 	@$(BIN)/python docs/compare_messages.py
 
 bench: $(BENCH)/.bench  ## measure beside other packages and write docs/benchmarks.md (ten minutes; ARGS=--quick: a few)
