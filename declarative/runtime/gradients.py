@@ -98,18 +98,28 @@ def _unrolled(problem: SmoothProblem, method: Iteration, steps: float) -> Solved
     """The solve under autograd. An instance that fails is left out of the graph: not even its NaN times zero may reach
     data that the batch shares."""
     flat = problem.flattened()
-    count = flat.batch_shape.numel()
+    window = _begin_of_window(method, steps)
     whole: Iterate | None = None
-    if steps == torch.inf:
-        whole = method.run(flat, torch.zeros(count, dtype=torch.int64, device=flat.start.device))
+    if window is not None:
+        whole = method.run(flat, torch.full_like(flat.start[..., 0], window, dtype=torch.int64))
         if bool(implicit.usable(whole.status).all()):
             return solved_of(problem, whole)
     with torch.no_grad():
         end = method.run(flat) if whole is None else whole.cut(torch.ones_like(whole.status, dtype=torch.bool))
     good = implicit.usable(end.status).nonzero()[:, 0]
-    first = (end.moves[good] - steps).clamp_min(0) if steps != torch.inf else torch.zeros_like(good)
     if not good.numel():
         return solved_of(problem, end)
+    known = torch.full_like(good, window or 0)
+    first = known if window is not None else (end.moves[good] - int(steps)).clamp_min(0)
     graph = method.run(flat.take(good), first)
     x: Tensor = end.x.index_copy(0, good, graph.x)
     return solved_of(problem, replace(end, x=x, memory=()))
+
+
+def _begin_of_window(method: Iteration, steps: float) -> int | None:
+    """The iteration from which the last ``steps`` are differentiated, where it is known before the solve."""
+    if steps == torch.inf:
+        return 0
+    if isinstance(method, GradientDescent) and not method.stationary:
+        return max(0, method.max_iterations - int(steps))
+    return None

@@ -144,6 +144,35 @@ def test_a_truncated_window_does_not_reach_the_start(factor):
     assert error(gradients(layer, tensors, gradient="truncated:12"), whole) <= 1e-14
 
 
+class Counted(torch.nn.Module):
+    """The sum of squares about 1, and how often it was asked for."""
+
+    calls = 0
+
+    def forward(self, z):
+        self.calls += 1
+        return (z - 1).square().sum(-1)
+
+
+def test_a_known_number_of_steps_is_taken_once(tmp_path):
+    z0, bent = dl.param("z0", "k"), dl.extern("bent", z="k", returns=("e",), smooth=True)
+    z = dl.var("z", "k", start=z0)
+    program = dl.layer("counted").minimize_locally(bent(z) + dl.sum_squares(z - z0)).output(z)
+    layer = dl.compile(program)(bent=Counted())
+    layer.solver = GradientDescent(step_size=0.1, steps=50)
+    start = torch.tensor([[0.5, 2.0], [-1.0, 3.0]], dtype=F64, requires_grad=True)
+    evaluations, slopes = {}, {}
+    for gradient in ("unrolled", "truncated:5"):
+        layer.bent.calls, layer.gradient = 0, gradient
+        slopes[gradient] = torch.autograd.grad(layer(start).sum(), start)[0]
+        evaluations[gradient] = layer.bent.calls
+    assert abs(evaluations["truncated:5"] - evaluations["unrolled"]) <= 2
+    # d/dz of the map is 1 - 0.1 (2 + 2) = 0.6, of z0 it is 0.1 * 2: a geometric series.
+    for gradient, k in (("unrolled", 50), ("truncated:5", 5)):
+        series = 0.2 * (1 - 0.6**k) / 0.4 + (0.6**50 if gradient == "unrolled" else 0)
+        assert (slopes[gradient] - series).abs().max() <= 1e-12
+
+
 def test_an_instance_that_fails_contributes_nothing_to_an_unrolled_gradient(factor):
     layer, tensors = factor
     A, b, x0, rho = tensors

@@ -66,6 +66,22 @@ def test_a_convex_quadratic_against_its_closed_form(dense_limit):
 
 
 @pytest.mark.parametrize("dense_limit", [128, 0])
+def test_a_looser_tolerance_ends_earlier(dense_limit):
+    torch.manual_seed(0)
+    problem = Savi(2, 6, 4).problem(*savi_data(8, 2, 4))
+    precise, fine, rough = (
+        Newton(tolerance, dense_limit=dense_limit).solve(problem) for tolerance in (None, 1e-6, 1e-2)
+    )
+    for solved, tolerance in ((precise, 1e-10), (fine, 1e-6), (rough, 1e-2)):
+        assert (solved.status == Status.SOLVED).all()
+        assert (solved.residual <= tolerance).all()
+    assert (rough.iterations <= fine.iterations).all()
+    assert (fine.iterations <= precise.iterations).all()
+    assert rough.iterations.sum() < fine.iterations.sum()
+    assert (rough.point[0] - precise.point[0]).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("dense_limit", [128, 0])
 def test_rosenbrock_from_indefinite_starts(dense_limit):
     torch.manual_seed(0)
     start = torch.cat([torch.randn(20, 2, dtype=F64) * 2, torch.tensor([[0.0, 5.0]], dtype=F64)])

@@ -5,8 +5,9 @@ slope promises (Armijo). Close to the solution f cannot tell progress from round
 curvature is taken if it lowers the gradient. A trial point outside the domain (the log of a negative number) has a
 value that is not finite, and is halved like any other.
 
-An instance ends when its gradient is small beside |H x|, and the Newton step beside x. Problems with constraints go to
-`interior_newton`; where it stalls, f gives way to the violation of the constraints.
+An instance ends when its gradient is small beside |H x|, and the Newton step beside x; a looser tolerance asks less of
+both. Problems with constraints go to `interior_newton`; where it stalls, f gives way to the violation of the
+constraints.
 
 Reference: Nocedal and Wright, Numerical Optimization, 2006, chapters 3 and 7; Hager and Zhang, A new conjugate gradient
 method with guaranteed descent and an efficient line search, 2005, for acceptance near rounding.
@@ -135,7 +136,7 @@ class Newton(Iteration):
         error = largest(slope) / largest(image).clamp_min(1)
         size, length = largest(x).clamp_min(1), largest(direction.step)
         small = error <= tolerance
-        done = small & (length <= torch.finfo(x.dtype).eps ** 0.5 * size)
+        done = small & (length <= max(self.tolerance or 0, torch.finfo(x.dtype).eps) ** 0.5 * size)
         # The last step is known already, so it is taken: it squares the error. At a saddle it would lead away.
         step = torch.where((done & ~direction.convex)[:, None], 0, direction.step)
         cap = torch.where(direction.convex, torch.inf, 10 * size)
