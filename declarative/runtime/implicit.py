@@ -23,7 +23,7 @@ from declarative.runtime.errors import SolveError
 from declarative.runtime.problem import Adjoint, Problem, Solved, Solver
 from declarative.runtime.pullback import pull_back, usable
 from declarative.runtime.status import Status
-from declarative.runtime.transforms import pushes_forward, without_tangent
+from declarative.runtime.transforms import plain_apply, pushes_forward, without_tangent
 
 __all__ = ["OnFailure", "failure_message", "solve", "usable"]
 
@@ -165,5 +165,4 @@ def mapped_first(tensors: Sequence[Tensor], ranks: Sequence[int], dims: Sequence
 
 
 _wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-# What `_Solution.apply` comes to where no tensor is torch.func's, without the inspection of its signature.
-_apply = super(torch.autograd.Function, _Solution).apply
+_apply = plain_apply(_Solution)

@@ -105,10 +105,11 @@ class DenseQP(Problem):
         for left, right in (("A", "b"), ("G", "h")):
             if (left in present) != (right in present):
                 raise InputError(f"{left} and {right} go together: give both or neither")
-        rows = {"A": self.p, "b": self.p, "G": self.m, "h": self.m, "P": n}
+        p, m, vector = self.p, self.m, (n,)
+        cores = {"P": (n, n), "A": (p, n), "b": (p,), "G": (m, n), "h": (m,)}
         for name, tensor in present.items():
-            expected = (rows[name],) if name in "bh" else (rows[name], n) if name in rows else (n,)
-            if tensor.shape[tensor.dim() - CORE_RANKS[name] :] != expected:
+            expected = cores.get(name, vector)
+            if tensor.shape[-len(expected) :] != expected:
                 raise InputError(f"{name} has shape {tuple(tensor.shape)}; its last dimensions must be {expected}")
             if tensor.dtype != dtype or tensor.device != device:
                 raise InputError(

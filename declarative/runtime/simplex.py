@@ -23,6 +23,7 @@ from torch import Tensor
 from declarative.runtime.native import library
 from declarative.runtime.native.coupling_row import is_transformed
 from declarative.runtime.native.rows import operand
+from declarative.runtime.transforms import plain_apply
 
 
 class SimplexProjection(NamedTuple):
@@ -46,7 +47,7 @@ def project_on_simplex(v: Tensor, total: Tensor | float = 1.0, *, rest: bool = T
         v, total = v.expand(*batch, v.shape[-1]), total.expand(*batch, 1)
     given = [v, total] if isinstance(total, Tensor) else [v]
     if v.numel() and given[-1].dtype == v.dtype and library.serves(given) and not is_transformed(given):
-        y, t, *cut_off = _Compiled.apply(v, total, rest)  # type: ignore[no-untyped-call]
+        y, t, *cut_off = _apply(v, total, rest)
         return SimplexProjection(y, t, cut_off[0] if rest else y[..., :0])
     projection = _by_sort(v, total if isinstance(total, Tensor) else v.new_full((1,), total))
     return projection if rest else projection._replace(rest=projection.rest[..., :0])
@@ -100,6 +101,9 @@ class _Compiled(torch.autograd.Function):
         else:
             v_bar, level_bar = _pulled_back_by_torch(v, t, y_bar, t_bar, rest_bar)
         return v_bar, level_bar.sum_to_size(ctx.total_shape) if ctx.needs_input_grad[1] else None, None
+
+
+_apply = plain_apply(_Compiled)
 
 
 def _pulled_back(v: Tensor, t: Tensor, y_bar: Tensor | None, t_bar: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -116,7 +116,7 @@ def test_what_float32_cannot_resolve_is_solved_in_float64() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("sizes", [(20, 10, 4), (12, 8, 0), (12, 0, 4), (12, 0, 0)])
+@pytest.mark.parametrize("sizes", [(20, 10, 4), (12, 8, 0), (12, 0, 4), (12, 0, 0), (1, 0, 0), (9, 0, 8), (50, 0, 10)])
 def test_shared_matrices_equal_matrices_of_each_instance(sizes: tuple[int, int, int], dtype: torch.dtype) -> None:
     shared = make(37, *sizes, shared=True)
     shared = shared.with_tensors([t.to(dtype) for t in shared.tensors])
@@ -134,6 +134,28 @@ def test_shared_matrices_equal_matrices_of_each_instance(sizes: tuple[int, int, 
     for got, want in zip(native, reference, strict=True):
         whole = want.sum(0) if want.dim() > got.dim() else want
         torch.testing.assert_close(got, whole, rtol=0, atol=1e3 * close * (1 + float(whole.abs().max())))
+
+
+def test_one_indefinite_matrix_for_all_is_refused_for_all() -> None:
+    shared = make(37, 12, 0, 4, shared=True)
+    P = torch.linalg.qr(shared.P).Q
+    P = P @ torch.diag(torch.linspace(-0.5, 1, 12, dtype=torch.float64)) @ P.mT
+    solved = NativeInteriorPoint().solve(DenseQP(P=P, q=shared.q, A=shared.A, b=shared.b))
+    assert not bool((solved.status == 0).any())
+
+
+def test_dependent_rows_that_all_share_have_the_least_multipliers() -> None:
+    shared = make(37, 12, 0, 4, shared=True)
+    assert shared.A is not None
+    assert shared.b is not None
+    A, b = torch.cat([shared.A, shared.A[:1]]), torch.cat([shared.b, shared.b[:, :1]], -1)
+    solved = NativeInteriorPoint().solve(DenseQP(P=shared.P, q=shared.q, A=A, b=b))
+    x, nu = solved.point[:2]
+    assert bool((solved.status == 0).all())
+    torch.testing.assert_close(x @ A.mT, b, rtol=0, atol=1e-11)
+    torch.testing.assert_close(nu[:, 0], nu[:, 4], rtol=0, atol=1e-10)
+    force = x @ shared.P + shared.q
+    torch.testing.assert_close(nu, -force @ torch.linalg.pinv(A), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -43,6 +43,32 @@ def test_threshold_is_the_root(shape: tuple[int, ...]) -> None:
     assert torch.equal(rest, (v - t).clamp_max(0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 63, 64, 65])
+def test_short_rows_side_by_side_are_each_as_alone(n: int, dtype: torch.dtype) -> None:
+    v, total = 3 * normal(37, n, dtype=dtype), normal(37, 1, dtype=dtype, seed=1).abs() + 0.1
+    v[5] += 1e4  # far from zero
+    v[11, 0] = torch.nan
+    total[17] = -1.0
+    weight, pull = normal(37, n, dtype=dtype, seed=2), normal(37, 1, dtype=dtype, seed=3)
+
+    def answer(rows: slice) -> list[Tensor]:
+        leaf, level = v[rows].clone().requires_grad_(), total[rows].clone().requires_grad_()
+        y, t, rest = project_on_simplex(leaf, level)
+        gradients = torch.autograd.grad((y * weight[rows]).sum() + (t * pull[rows]).sum(), (leaf, level))
+        return [y.detach(), t.detach(), rest.detach(), *gradients]
+
+    whole = answer(slice(None))
+    for row in range(37):
+        for got, want in zip(whole, answer(slice(row, row + 1)), strict=True):
+            assert torch.equal(got[row : row + 1].nan_to_num(7.0), want.nan_to_num(7.0))
+    sound = [row for row in range(37) if row not in (11, 17)]
+    assert bool(whole[0][[11, 17]].isnan().all())
+    eps = torch.finfo(dtype).eps
+    exact = by_bisection(v[sound].double(), total[sound].double())
+    assert bool(((whole[1][sound].double() - exact).abs() <= 4 * eps * (1 + exact.abs())).all())
+
+
 def test_float32_sums_are_exact_to_its_rounding() -> None:
     v = normal(4, 20000, dtype=torch.float32)
     y, t, _ = project_on_simplex(v, 50.0)

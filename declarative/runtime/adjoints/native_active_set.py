@@ -57,9 +57,9 @@ class NativeActiveSetAdjoint(Adjoint):
         trusted = torch.empty(data.batch, dtype=torch.int8)
         status = status.contiguous()
         ends = [status.data_ptr(), 1, 0, 0, 0, 0, 0, *where, trusted.data_ptr(), 1]
-        library.call("adjoint", (*data.fields, torch.get_num_threads(), *at, *bar, *ends))
+        left = library.call("adjoint", (*data.fields, torch.get_num_threads(), *at, *bar, *ends))
         del kept_point, kept_bar  # alive until here
-        if not bool(trusted.all()):
+        if left:
             lanes = (trusted.flatten() == 0).nonzero()[:, 0]
             self._complete(problem, point, cotangents, lanes, gradients, wanted)
         return tuple(_summed(g, problem.tensors[i].shape) for g, i in zip(gradients, wanted, strict=True))

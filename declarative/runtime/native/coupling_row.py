@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 
 from declarative.runtime.native import library
 from declarative.runtime.native.rows import operand, result
-from declarative.runtime.transforms import torch_func_is_active
+from declarative.runtime.transforms import plain_apply, torch_func_is_active
 
 
 class Row(NamedTuple):
@@ -51,7 +51,7 @@ def is_transformed(tensors: list[Tensor]) -> bool:
 
 def solve(row: Row, at_most: bool) -> tuple[Tensor, Tensor]:
     """y (*batch, n) and t (*batch, 1), NaN where the row has no solution; differentiable to any order."""
-    found: tuple[Tensor, Tensor] = _Compiled.apply(at_most, *row)  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, Tensor] = _apply(at_most, *row)
     return found
 
 
@@ -93,6 +93,9 @@ class _Compiled(torch.autograd.Function):
         if torch.is_grad_enabled() or not library.serves(cotangents):
             return None, *_pulled_back_by_torch(row, y, t, bars, ctx.at_most)
         return None, *_pulled_back(row, y, t, bars, ctx.at_most, ctx.needs_input_grad[1:])
+
+
+_apply = plain_apply(_Compiled)
 
 
 def _pulled_back(

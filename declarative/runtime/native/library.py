@@ -81,10 +81,16 @@ def serves(tensors: Sequence[Tensor]) -> bool:
     return library() is not None
 
 
-def call(name: str, fields: Sequence[int]) -> None:
-    """Call ``declarative_<name>`` of a library that is there; raises MemoryError where it ran out of memory."""
-    if _function(name)(_integers(len(fields)).pack(*fields)):
+OUT_OF_MEMORY = 1
+
+
+def call(name: str, fields: Sequence[int]) -> bool:
+    """Call ``declarative_<name>`` of a library that is there; whether it left instances to other means. Raises
+    MemoryError where it ran out of memory."""
+    told = _function(name)(_integers(len(fields)).pack(*fields))
+    if told == OUT_OF_MEMORY:
         raise MemoryError(f"the compiled kernel `{name}` ran out of memory")
+    return told != 0
 
 
 @functools.cache

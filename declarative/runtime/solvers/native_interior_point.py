@@ -46,13 +46,16 @@ class NativeInteriorPoint(Solver):
         status = torch.empty(batch, dtype=torch.int8)
         iterations = torch.empty(batch, dtype=torch.int32)
         residual = q.new_empty(batch)
+        left = False
         if data.instances:
             room = [field for part, size in zip(point, sizes, strict=True) for field in (part.data_ptr(), size)]
             outputs = [status.data_ptr(), 1, iterations.data_ptr(), 1, residual.data_ptr(), 1]
-            library.call("solve", (*data.fields, torch.get_num_threads(), self.max_iterations, *room, *outputs))
+            left = library.call("solve", (*data.fields, torch.get_num_threads(), self.max_iterations, *room, *outputs))
         solved = Solved(point, status, iterations, residual, complete=True)
-        left = status if self.tolerance is None else status | (residual > self.tolerance)
-        return _completed(solved, problem, left, self._reference(problem)) if bool(left.any()) else solved
+        if self.tolerance is not None:
+            coarse = status | (residual > self.tolerance)
+            return _completed(solved, problem, coarse, self._reference(problem)) if bool(coarse.any()) else solved
+        return _completed(solved, problem, status, self._reference(problem)) if left else solved
 
     def _reference(self, problem: DenseQP) -> Solver:
         kind = Direct if Direct.serves(problem) else InteriorPoint

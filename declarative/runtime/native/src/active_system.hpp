@@ -14,6 +14,7 @@
 // Reference: Bertsekas, Constrained Optimization and Lagrange Multiplier Methods, 1982, chapter 2.
 #pragma once
 
+#include "common_factor.hpp"
 #include "row_system.hpp"
 
 namespace DECLARATIVE_ISA {
@@ -22,15 +23,19 @@ template <class V, class M> struct ActiveSystem {
   typedef MaskOf<V> Mask;
   const Program<V, M>& at;
   RowSystem<V, M>& rows;  // in place of K where it serves
+  CommonFactor<V, M> common;  // likewise
   V *K, *inverse, *scratch;
   V *weight_eq, *weight, *free;  // the penalty or zero per row; one or zero per variable
+  M* chosen;         // of one instance the active rows of G alone, and their weights
+  V* chosen_weight;
   V least;  // pivot of the last factorisation
 
   static V penalty() { return splat<V>(PrecisionOf<V>::PENALTY); }
 
   ActiveSystem(RowSystem<V, M>& small, Arena& arena, V* triangle_room, V* inverse_room)
-      : at(small.at), rows(small), K(triangle_room), inverse(inverse_room) {
+      : at(small.at), rows(small), common(small.at, arena), K(triangle_room), inverse(inverse_room) {
     scratch = arena.take<V>((at.m > at.p ? at.m : at.p) * Traits<V>::tile);
+    if (Traits<V>::lanes == 1) chosen = arena.take<M>(at.N * at.m), chosen_weight = arena.take<V>(at.m);
     weight_eq = arena.take<V>(at.Q), weight = arena.take<V>(at.m), free = arena.take<V>(at.N);
   }
 
@@ -38,8 +43,13 @@ template <class V, class M> struct ActiveSystem {
   void factor_active() {
     const V zero = splat<V>(0), one = splat<V>(1), proximal = splat<V>(PrecisionOf<V>::PROXIMAL);
     if (rows.serves()) return factor_rows();
+    if constexpr (CommonFactor<V, M>::POSSIBLE)
+      if (common.serves()) {
+        least = splat<V>(common.factor_all(PrecisionOf<V>::PENALTY, PrecisionOf<V>::PROXIMAL));
+        return;
+      }
     at.copy_curvature(K);
-    add_weighted_product(K, at.Gt, weight, at.N, at.m, scratch);
+    add_rows();
     add_weighted_product(K, at.At, weight_eq, at.N, at.p, scratch);
     at.restrict_to(free, K);
     for (int64_t i = 0; i < at.N; i++)
@@ -53,11 +63,31 @@ template <class V, class M> struct ActiveSystem {
   // x (N) in place of its right-hand side, over the free variables.
   void solve(V* x) const {
     if (rows.serves()) return rows.solve(x);
+    if constexpr (CommonFactor<V, M>::POSSIBLE)
+      if (common.serves()) return common.solve(x);
     for (int64_t i = 0; i < at.N; i++) x[i] *= free[i];
     solve_factored(x, K, inverse, at.N, (int64_t)0);
   }
 
  private:
+  // K += G' diag(weight) G: lanes have their rows in common, one instance reads no more than it needs.
+  void add_rows() {
+    if constexpr (Traits<V>::lanes > 1) {
+      add_weighted_product(K, at.Gt, weight, at.N, at.m, scratch);
+    } else {
+      constexpr int T = Traits<V>::tile;
+      int64_t count = 0;
+      for (int64_t k = 0; k < at.m; k++) count += weight[k] > 0;
+      for (int64_t k = 0, c = 0; k < at.m; k++) {
+        if (!(weight[k] > 0)) continue;
+        for (int64_t I = 0; I < at.N / T; I++)
+          for (int a = 0; a < T; a++) chosen[(I * count + c) * T + a] = at.Gt[(I * at.m + k) * T + a];
+        chosen_weight[c++] = weight[k];
+      }
+      add_weighted_product(K, chosen, chosen_weight, at.N, count, scratch);
+    }
+  }
+
   void factor_rows() {
     const V zero = splat<V>(0), one = splat<V>(1), proximal = splat<V>(PrecisionOf<V>::PROXIMAL);
     V largest = zero;

@@ -211,6 +211,50 @@ template <class V> static inline MaskOf<V> factor_tile(V* C, V* inverse) {
   return sound;
 }
 
+// C becomes C D^-T, for a factored diagonal tile D.
+template <class V> static inline void solve_tile(V* C, const V* D, const V* inverse) {
+  constexpr int T = Traits<V>::tile;
+#pragma GCC unroll 4
+  for (int b = 0; b < T; b++) {
+#pragma GCC unroll 4
+    for (int c = 0; c < b; c++)
+#pragma GCC unroll 16
+      for (int a = 0; a < T; a++) C[b * T + a] -= C[c * T + a] * D[c * T + b];
+#pragma GCC unroll 16
+    for (int a = 0; a < T; a++) C[b * T + a] *= inverse[b];
+  }
+}
+
+// y becomes L^-1 y, and L^-T y, for the diagonal tile L in D.
+template <class V> static inline void solve_lower(V* y, const V* D, const V* inverse) {
+  constexpr int T = Traits<V>::tile;
+  V r[T];
+#pragma GCC unroll 16
+  for (int a = 0; a < T; a++) r[a] = y[a];
+#pragma GCC unroll 16
+  for (int c = 0; c < T; c++) {
+    r[c] *= inverse[c];
+#pragma GCC unroll 16
+    for (int a = c + 1; a < T; a++) r[a] -= D[c * T + a] * r[c];
+  }
+#pragma GCC unroll 16
+  for (int a = 0; a < T; a++) y[a] = r[a];
+}
+template <class V> static inline void solve_upper(V* y, const V* D, const V* inverse) {
+  constexpr int T = Traits<V>::tile;
+  V r[T];
+#pragma GCC unroll 16
+  for (int a = 0; a < T; a++) r[a] = y[a];
+#pragma GCC unroll 16
+  for (int c = T - 1; c >= 0; c--) {
+    r[c] *= inverse[c];
+#pragma GCC unroll 16
+    for (int a = 0; a < c; a++) r[a] -= D[a * T + c] * r[c];
+  }
+#pragma GCC unroll 16
+  for (int a = 0; a < T; a++) y[a] = r[a];
+}
+
 // Factor in place the lower triangle K of order n + p (both padded), the last p rows of the dual kind.
 // Returns where every pivot was positive.
 template <class V> static MaskOf<V> factor(V* K, V* inverse, int64_t n, int64_t p) {
@@ -230,14 +274,7 @@ template <class V> static MaskOf<V> factor(V* K, V* inverse, int64_t n, int64_t 
         multiply_add<-1>(C, KI + n * T, KJ + n * T, known - n);
       }
       if (J < I) {
-        const V* D = KJ + known * T;
-        for (int b = 0; b < T; b++) {
-          for (int c = 0; c < b; c++)
-#pragma GCC unroll 16
-            for (int a = 0; a < T; a++) C[b * T + a] -= C[c * T + a] * D[c * T + b];
-#pragma GCC unroll 16
-          for (int a = 0; a < T; a++) C[b * T + a] *= inverse[known + b];
-        }
+        solve_tile(C, KJ + known * T, inverse + known);
       } else {
         sound = sound & factor_tile(C, inverse + known);
       }
@@ -261,20 +298,12 @@ template <class V> static void solve_factored(V* r, const V* K, const V* inverse
       panel_times<+1>(y, KI, r, n);
       panel_times<-1>(y, KI + n * T, r + n, I * T - n);
     }
-    const V* D = KI + I * T * T;
-    for (int c = 0; c < T; c++) {
-      y[c] *= inverse[I * T + c];
-      for (int a = c + 1; a < T; a++) y[a] -= D[c * T + a] * y[c];
-    }
+    solve_lower(y, KI + I * T * T, inverse + I * T);
   }
   for (int64_t I = panels - 1; I >= 0; I--) {
     const V* KI = K + triangle<V>(I);
-    const V* D = KI + I * T * T;
     V* y = r + I * T;
-    for (int c = T - 1; c >= 0; c--) {
-      for (int a = c + 1; a < T; a++) y[c] -= D[c * T + a] * y[a];
-      y[c] *= inverse[I * T + c];
-    }
+    solve_upper(y, KI + I * T * T, inverse + I * T);
     panel_transposed_times<-1>(r, KI, y, I * T);
   }
 }

@@ -107,16 +107,21 @@ template <class S> void write_sum(Batched to, const double* sums, int64_t size, 
   }
 }
 
+// What a call returns beside zero.
+constexpr int OUT_OF_MEMORY = 1, LEFT = 2;
+
 int solve(const SolveCall& call) {
   const Kernels& kernels = *chosen;
   const Deal deal(call.problem);
   const int64_t in_lanes = deal.groups ? kernels.solve_room(call, false) : 0;
   const int64_t by_one = deal.singles ? kernels.solve_room(call, true) : 0;
   const int64_t threads = useful_threads(call.threads, 10 * work(call.problem) * (double)call.problem.batch);
-  return parallel(deal.jobs(), threads, [&](int64_t job) {
+  const int failed = parallel(deal.jobs(), threads, [&](int64_t job) {
     kernels.solve(call, deal.first(job), deal.one(job), memory.of(std::max(in_lanes, by_one)));
     memory.trim();
   });
+  const int8_t* const status = (const int8_t*)call.status.data;
+  return failed ? OUT_OF_MEMORY : std::all_of(status, status + call.problem.batch, [](int8_t s) { return !s; }) ? 0 : LEFT;
 }
 
 int adjoint(const AdjointCall& call) {
@@ -131,7 +136,7 @@ int adjoint(const AdjointCall& call) {
   const int64_t threads = useful_threads(call.threads, 2 * work(call.problem) * (double)call.problem.batch);
   const int64_t jobs = deal.jobs(), shares = apart ? shares_of(jobs, apart) : jobs;
   double* shared = apart ? (double*)calloc((size_t)(apart * shares), sizeof(double)) : nullptr;
-  if (apart && !shared) return 1;
+  if (apart && !shared) return OUT_OF_MEMORY;
   const int failed = parallel(shares, threads, [&](int64_t share) {
     void* const room_here = memory.of(room);
     for (int64_t job = jobs * share / shares; job < jobs * (share + 1) / shares; job++)
@@ -147,7 +152,8 @@ int adjoint(const AdjointCall& call) {
       sums += size;
     }
   free(shared);
-  return failed;
+  const int8_t* const trusted = (const int8_t*)call.trusted.data;
+  return failed ? OUT_OF_MEMORY : std::all_of(trusted, trusted + call.problem.batch, [](int8_t t) { return t; }) ? 0 : LEFT;
 }
 
 void deal_parts(int64_t jobs, int64_t threads, void (*job)(void*, int64_t), void* context) {
@@ -176,7 +182,7 @@ int coupling_row_pullback(const CouplingRowPullback& call) {
     });
   const int64_t shares = shares_of(call.count, apart);
   double* const sums = (double*)calloc((size_t)(apart * shares), sizeof(double));
-  if (!sums) return 1;
+  if (!sums) return OUT_OF_MEMORY;
   const auto run = [&](int64_t share, DealParts deal) {
     const int64_t first = call.count * share / shares, last = call.count * (share + 1) / shares;
     kernels.coupling_row_pullback(call, first, last, deal, sums + share * apart);
@@ -209,7 +215,7 @@ int each_row(const Call& call, double operations, void (*kernel)(const Call&, in
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-// All return zero, or one where memory ran out.
+// All return zero, one where memory ran out, or two where instances are left that were not solved or not trusted.
 EXPORT int declarative_solve(const declarative::SolveCall* call) { return declarative::solve(*call); }
 EXPORT int declarative_adjoint(const declarative::AdjointCall* call) { return declarative::adjoint(*call); }
 EXPORT int declarative_simplex(const declarative::SimplexCall* call) {

@@ -34,7 +34,7 @@ template <class V, class M> class InteriorPoint {
 
   InteriorPoint(const declarative::Quadratic& call, Arena& arena)
       : at(call, arena), now(at, arena), best(at, arena), step(at, arena), K(room(at, arena)),
-        inverse(arena.take<V>(at.N + at.Q)), rows(at, arena), polish(rows, arena, K, inverse) {
+        inverse(arena.take<V>(at.N + at.Q)), rows(at, arena), common(at, arena), polish(rows, arena, K, inverse) {
     r_dual = arena.take<V>(at.N), r_primal = arena.take<V>(at.Q), r_slack = arena.take<V>(at.count);
     comp = arena.take<V>(at.count), inverse_s = arena.take<V>(at.count), weight = arena.take<V>(at.count);
     rhs = arena.take<V>(at.N + at.Q), t = arena.take<V>(at.count), tx = arena.take<V>(at.N), tn = arena.take<V>(at.Q);
@@ -71,9 +71,11 @@ template <class V, class M> class InteriorPoint {
   Iterate<V> now, best, step;
   V *K, *inverse;
   RowSystem<V, M> rows;  // in place of K where it serves
+  CommonFactor<V, M> common;  // for what the lanes share
   Polish<V, M> polish;
   V *r_dual, *r_primal, *r_slack, *comp, *inverse_s, *weight, *rhs, *t, *tx, *tn, *px, *anu, *cl, *scratch;
   V worst, age, gap;
+  int refinements;  // of a step: none on the way to a first guess of the active set
   Mask linear;
 
   static V* room(const Program<V, M>& p, Arena& arena) {
@@ -83,11 +85,13 @@ template <class V, class M> class InteriorPoint {
   // Interior point and polishing, to one tolerance after the other.
   void approach(Mask open, int64_t max_iterations) {
     start();
+    refinements = 0;
     for (double stop : Limits::STOPS) {
       iterate(open, splat<V>(stop), max_iterations);
       polish.from(best.x, best.nu, best.s, best.l, open);
-      open = open & (polish.residual > splat<V>(Limits::ACCEPTED));
+      open = open & (polish.residual > splat<V>(Limits::AT_ONCE));
       if (!any(open)) return;
+      refinements = 1;
     }
   }
 
@@ -104,6 +108,11 @@ template <class V, class M> class InteriorPoint {
       V least = entry(0);
       for (int64_t i = 1; i < at.n; i++) least = smaller(least, entry(i));
       return (least + shift > zero) | linear;
+    }
+    if constexpr (CommonFactor<V, M>::POSSIBLE) {
+      const M size = at.largest_curvature();
+      const bool definite = size > 0 && common.definite(size * (M)share);
+      return (definite ? everywhere<V>() : negate(everywhere<V>())) | linear;
     }
     at.copy_curvature(K);
     for (int64_t i = 0; i < at.N; i++) K[on_diagonal<V>(i)] += shift + (i < at.n ? zero : one);
@@ -318,7 +327,7 @@ template <class V, class M> class InteriorPoint {
     const V centre = ratio * ratio * ratio * gap / larger(alive, one);
     for (int64_t k = 0; k < at.count; k++)
       comp[k] = (centre - now.s[k] * now.l[k] - step.s[k] * step.l[k]) * at.live[k];
-    direction(1);
+    direction(refinements);
     lengths(splat<V>(STAY_INSIDE), along, across);
     for (int64_t i = 0; i < at.N; i++) now.x[i] = select(going, now.x[i] + along * step.x[i], now.x[i]);
     for (int64_t r = 0; r < at.Q; r++) now.nu[r] = select(going, now.nu[r] + across * step.nu[r], now.nu[r]);

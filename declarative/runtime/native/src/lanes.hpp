@@ -11,6 +11,10 @@
 
 #include <stdint.h>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 namespace DECLARATIVE_ISA {
 
 constexpr int LANES = DECLARATIVE_LANES;
@@ -126,8 +130,29 @@ static inline float power_of_two(float v) { return (float)power_of_two((double)v
 static inline Pack power_of_two(Pack v) { return (Pack)((PackMask)v & INT64_C(0x7ff0000000000000)); }
 static inline Singles power_of_two(Singles v) { return (Singles)((SinglesMask)v & 0x7f800000); }
 
+// The larger and the smaller of two; b where either is NaN.
 template <class V> static inline V larger(V a, V b) { return select(a > b, a, b); }
 template <class V> static inline V smaller(V a, V b) { return select(a < b, a, b); }
+// The same as one instruction, which the compiler does not find in the comparison of lanes.
+#if defined(__AVX512F__) && DECLARATIVE_LANES == 8
+#define DECLARATIVE_INTRINSIC(name) _mm512_##name
+#elif defined(__AVX2__) && DECLARATIVE_LANES == 4
+#define DECLARATIVE_INTRINSIC(name) _mm256_##name
+#elif defined(__SSE2__) && DECLARATIVE_LANES == 2
+#define DECLARATIVE_INTRINSIC(name) _mm_##name
+#endif
+#ifdef DECLARATIVE_INTRINSIC
+typedef decltype(DECLARATIVE_INTRINSIC(setzero_pd)()) Doubles;
+typedef decltype(DECLARATIVE_INTRINSIC(setzero_ps)()) Floats;
+static inline Pack larger(Pack a, Pack b) { return (Pack)DECLARATIVE_INTRINSIC(max_pd)((Doubles)a, (Doubles)b); }
+static inline Pack smaller(Pack a, Pack b) { return (Pack)DECLARATIVE_INTRINSIC(min_pd)((Doubles)a, (Doubles)b); }
+static inline Singles larger(Singles a, Singles b) {
+  return (Singles)DECLARATIVE_INTRINSIC(max_ps)((Floats)a, (Floats)b);
+}
+static inline Singles smaller(Singles a, Singles b) {
+  return (Singles)DECLARATIVE_INTRINSIC(min_ps)((Floats)a, (Floats)b);
+}
+#endif
 template <class V> static inline V magnitude(V m, V v) { return larger(m, absolute(v)); }
 
 // True where v is neither NaN nor infinite.

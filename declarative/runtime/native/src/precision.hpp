@@ -12,9 +12,10 @@ constexpr double ACCEPTED_BEFORE = 1e-7;  // and what it must be before it
 template <class Scalar> struct Precision;
 
 template <> struct Precision<double> {
-  static constexpr double STOPS[] = {1e-7, 1e-10, 1e-13};  // relative residuals at which to try the active set
+  static constexpr double STOPS[] = {1e-3, 1e-6, 1e-9, 1e-12};  // relative residuals at which to try the active set
   static constexpr double EXACT = 1e-14;     // relative residual at which nothing is left to improve
   static constexpr double ACCEPTED = 1e-11;  // relative residual of a point that is returned
+  static constexpr double AT_ONCE = 1e-13;   // and of one before the last of the stops: a nearer start may do better
   static constexpr double DONE = 0;          // entry of a linear system's residual at which sweeps end
   static constexpr double SETTLED = __builtin_inf();  // last correction of a trusted point, of the point's own size
   static constexpr double RHO[] = {1e-11, 1e-8}, DELTA = 1e-10;  // of the Newton matrix: relative and at least; rows
@@ -33,6 +34,7 @@ template <> struct Precision<float> {
   static constexpr double STOPS[] = {1e-4, 2e-6};
   static constexpr double EXACT = 1e-7;
   static constexpr double ACCEPTED = 1e-6;
+  static constexpr double AT_ONCE = 1e-6;
   static constexpr double DONE = 1e-8;
   static constexpr double SETTLED = 1e-4;  // a curvature near PROXIMAL shows here and hardly in the residual
   static constexpr double RHO[] = {1e-6, 1e-6}, DELTA = 1e-6;

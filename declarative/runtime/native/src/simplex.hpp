@@ -142,11 +142,98 @@ static void pull_back_rows(const SimplexPullback& call, int64_t first, int64_t l
   }
 }
 
+// Short rows lie in the lanes of registers, as many rows side by side as a register has lanes.
+constexpr int64_t SHORT = 64;
+
+template <class S> struct ShortRows {
+  typedef typename Wide<S>::V V;
+  typedef decltype(V{} < V{}) Mask;
+  static constexpr int64_t W = Wide<S>::size;
+  static_assert(sizeof(V) == sizeof(S) * W, "rows lie side by side");
+
+  // Entry j of rows first, first + 1, ..., of which the last is repeated in the lanes that are left over.
+  static void load(V* into, const Strided& from, int64_t size, int64_t first, int64_t rows) {
+    if (!from.data) {
+      for (int64_t j = 0; j < size; j++) into[j] = V{} + (S)from.number;
+      return;
+    }
+    S* const lanes = (S*)into;
+    for (int64_t l = 0; l < W; l++) {
+      const S* const row = (const S*)from.data + (first + (l < rows ? l : rows - 1)) * from.row_stride;
+      for (int64_t j = 0; j < size; j++) lanes[j * W + l] = row[j * from.entry_stride];
+    }
+  }
+  static void store(void* to, const V* from, int64_t size, int64_t first, int64_t rows) {
+    const S* const lanes = (const S*)from;
+    for (int64_t l = 0; l < rows; l++)
+      for (int64_t j = 0; j < size; j++) ((S*)to)[(first + l) * size + j] = lanes[j * W + l];
+  }
+  static bool any(Mask m) {
+    bool found = false;
+    for (int64_t l = 0; l < W; l++) found |= m[l] != 0;
+    return found;
+  }
+};
+
+template <class S> static void project_short_rows(const SimplexCall& call, int64_t first, int64_t last) {
+  typedef ShortRows<S> Rows;
+  typedef typename Rows::V V;
+  const int64_t n = call.size;
+  V v[SHORT], down[SHORT], total, t;
+  for (int64_t i = first; i < last; i += Rows::W) {
+    const int64_t rows = last - i < Rows::W ? last - i : Rows::W;
+    Rows::load(v, call.v, n, i, rows), Rows::load(&total, call.total, 1, i, rows);
+    V most = v[0], poison = V{};
+    for (int64_t j = 0; j < n; j++) most = greater(v[j], most), poison += v[j] - v[j];
+    for (int64_t j = 0; j < n; j++) down[j] = v[j] - most;  // small where it counts, so that sums lose no digits
+    t = total >= 0 ? poison - total : V{} + (S)__builtin_nan("");
+    for (;;) {
+      V sum = {}, count = {};
+      for (int64_t j = 0; j < n; j++) sum += down[j] >= t ? down[j] : V{}, count += down[j] >= t ? V{} + 1 : V{};
+      const V exact = (sum - total) / count, next = exact > 0 ? V{} : exact;
+      const auto up = next > t;  // as in `threshold`
+      t = up ? next : t;
+      if (!Rows::any(up)) break;
+    }
+    t += most;
+    Rows::store(call.threshold, &t, 1, i, rows);
+    for (int64_t j = 0; j < n; j++) down[j] = v[j] - t <= 0 ? V{} : v[j] - t;
+    Rows::store(call.y, down, n, i, rows);
+    if (!call.rest) continue;
+    for (int64_t j = 0; j < n; j++) down[j] = v[j] - t > 0 ? V{} : v[j] - t;
+    Rows::store(call.rest, down, n, i, rows);
+  }
+}
+
+template <class S> static void pull_back_short_rows(const SimplexPullback& call, int64_t first, int64_t last) {
+  typedef ShortRows<S> Rows;
+  typedef typename Rows::V V;
+  const int64_t n = call.size;
+  const Strided thresholds = {call.threshold, 1, 0, 0}, shifts = {call.t_bar, 1, 0, 0};
+  V v[SHORT], bar[SHORT], t, shift;
+  for (int64_t i = first; i < last; i += Rows::W) {
+    const int64_t rows = last - i < Rows::W ? last - i : Rows::W;
+    Rows::load(v, call.v, n, i, rows), Rows::load(bar, call.y_bar, n, i, rows);
+    Rows::load(&t, thresholds, 1, i, rows), Rows::load(&shift, shifts, 1, i, rows);
+    V sum = {}, count = {};
+    for (int64_t j = 0; j < n; j++) sum += v[j] >= t ? bar[j] : V{}, count += v[j] >= t ? V{} + 1 : V{};
+    const V mean = (sum - shift) / (count > 0 ? count : V{} + 1);
+    for (int64_t j = 0; j < n; j++) bar[j] = v[j] >= t ? bar[j] - mean : V{};
+    Rows::store(call.total_bar, &mean, 1, i, rows);
+    Rows::store(call.v_bar, bar, n, i, rows);
+  }
+}
+
 static void project(const SimplexCall& call, int64_t first, int64_t last, DealParts deal) {
+  if (call.size <= SHORT)
+    return call.single ? project_short_rows<float>(call, first, last) : project_short_rows<double>(call, first, last);
   call.single ? project_rows<float>(call, first, last, deal) : project_rows<double>(call, first, last, deal);
 }
 
 static void pull_back(const SimplexPullback& call, int64_t first, int64_t last, DealParts deal) {
+  if (call.size <= SHORT)
+    return call.single ? pull_back_short_rows<float>(call, first, last)
+                       : pull_back_short_rows<double>(call, first, last);
   call.single ? pull_back_rows<float>(call, first, last, deal) : pull_back_rows<double>(call, first, last, deal);
 }
 

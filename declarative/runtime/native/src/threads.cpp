@@ -51,7 +51,7 @@ class Pool {
   }
 
  private:
-  static constexpr int SPINS = 2000;
+  static constexpr int SPINS = 200;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::atomic<int64_t> generation_{0}, busy_{0};
