@@ -111,6 +111,16 @@ def test_autograd_and_vmap_use_the_derivative(spec):
     torch.testing.assert_close(got, (D @ g[..., None])[..., 0])
 
 
+@pytest.mark.parametrize("tiny", [1e-8, 1e-14, 1e-17, 1e-200])
+def test_exponential_cone_next_to_an_axis(tiny):
+    """The ratio of the root's bracket ends is 1 / tiny, at either end; at zero the projection is continuous."""
+    product = ConeProduct((("exp", 1),))
+    for v in ([tiny, 1.2453, 0.5659], [-tiny, 1.2453, 0.5659], [1.2, tiny, 0.5], [1.2, -tiny, 0.5]):
+        v = torch.tensor(v, dtype=torch.float64)
+        at_zero = torch.where(v.abs() == tiny, 0, v)
+        torch.testing.assert_close(product.project(v), product.project(at_zero), rtol=0, atol=4 * tiny + 1e-14)
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_second_derivative_equals_central_differences_of_the_first(spec):
     product, v = samples(spec, seed=3)

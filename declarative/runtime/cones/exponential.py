@@ -37,6 +37,9 @@ from declarative.runtime.cones.base import Cone
 from declarative.runtime.cones.root import increasing_root
 from declarative.runtime.cones.surface import derivative_on_surface
 
+FAR = 1e3
+"""An end of the root's bracket that is further out than this says little about where the root is."""
+
 
 @dataclass(frozen=True)
 class Exponential(Cone):
@@ -184,12 +187,13 @@ def _surface_point(t: Tensor, rho: Tensor, a: Tensor, c: Tensor) -> Tensor:
 def _finite_bracket(
     h: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Replace an infinite end by a finite one beyond the root, found by doubling."""
+    """Replace an end that is infinite, or far out, by one beyond the root, found by doubling."""
+    high, low = upper > FAR, lower < -FAR
     width = torch.ones_like(lower)
     for _ in range(11):
-        right = torch.where(upper.isinf(), torch.where(lower.isinf(), 0, lower) + width, upper)
-        left = torch.where(lower.isinf(), torch.where(upper.isinf(), 0, upper) - width, lower)
-        short = (upper.isinf() & (h(right)[0] < 0)) | (lower.isinf() & (h(left)[0] > 0))
+        right = torch.where(high, torch.minimum(torch.where(low, 0, lower) + width, upper), upper)
+        left = torch.where(low, torch.maximum(torch.where(high, 0, upper) - width, lower), lower)
+        short = ((right < upper) & (h(right)[0] < 0)) | ((left > lower) & (h(left)[0] > 0))
         if not bool(short.any()):
             break
         width = torch.where(short, 2 * width, width)

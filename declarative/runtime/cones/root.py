@@ -26,11 +26,13 @@ def increasing_root(
         inside = (newton >= lower) & (newton <= upper)
         step = (newton - x).abs()
         x = torch.where(done, x, torch.where(inside, newton, lower + (upper - lower) / 2))
-        done = done | (value == 0) | (inside & (step <= 2 * eps * x.abs())) | (upper - lower <= 2 * eps * x.abs())
+        done = done | (value == 0) | (upper - lower <= 2 * eps * x.abs())
         if bool(done.all()):
             break
         middle = lower + (upper - lower) / 2
         value, _ = h(middle)
         lower, upper = torch.where(value <= 0, middle, lower), torch.where(value >= 0, middle, upper)
+        # Far from the root a step may be small beside x; near it the halved bracket still holds x.
+        done = done | (inside & (step <= 2 * eps * x.abs()) & (lower <= x) & (x <= upper))
         x = torch.where(done, x, torch.minimum(torch.maximum(x, lower), upper))
     return x

@@ -20,7 +20,11 @@ def run(function: nn.Module, layer: dl.Layer, data: Data) -> tuple[tuple[Tensor,
     return values, found
 
 
-@property_of("torch.compile", slow=True)
+def is_of_another_backend(setting: Setting) -> str:
+    return "" if setting.backend == setting.subject.backends[0] else "the first backend's graph is the same node"
+
+
+@property_of("torch.compile", is_of_another_backend, single=False, slow=True)
 def compile(setting: Setting) -> None:
     """`torch.compile(fullgraph=True)` gives the outputs and the gradients of the layer itself, at another size of the
     batch too."""
@@ -36,7 +40,7 @@ def compile(setting: Setting) -> None:
     torch._dynamo.reset()
 
 
-@property_of("torch.export", slow=True)
+@property_of("torch.export", is_of_another_backend, single=False, slow=True)
 def export(setting: Setting) -> None:
     """`torch.export` with an open batch, saved and loaded, gives the outputs of the layer at another size of it."""
     layer, data = setting.layer(), setting.batch()
