@@ -26,7 +26,7 @@ TAKEN = frozenset(
     register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
     register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule settings
     share_memory sizes solution solve solver source specialised state_dict to to_empty tolerance train training type
-    unconstrained xpu zero_grad
+    unconstrained warm_start xpu zero_grad
     """.split()  # noqa: SIM905
 )
 """What an emitted module's own attributes are called; a learned parameter, a constant or an extern becomes one."""

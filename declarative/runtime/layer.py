@@ -31,13 +31,14 @@ from declarative.runtime.binding import (
 from declarative.runtime.errors import InputError, SolveError
 from declarative.runtime.owner import POLICIES, SETTINGS, Owner
 from declarative.runtime.points import PrimalPoint
-from declarative.runtime.problem import Point, Problem, Solved
+from declarative.runtime.problem import Point, Problem, Solved, Solver
 from declarative.runtime.status import Status
 from declarative.runtime.transforms import values_are_hidden
 
 if TYPE_CHECKING:
     from declarative.runtime.diagnose import Report
     from declarative.runtime.monitor import Monitor
+    from declarative.runtime.warm_start import Starts
 
 __all__ = ["POLICIES", "SETTINGS", "Block", "Layer", "Solution"]
 
@@ -79,8 +80,9 @@ class Layer(Owner):
     """A layer defined by what it solves; see the module's docstring.
 
     Keywords of the constructor: sizes that no argument determines, values for learned and constant parameters, a module
-    for each extern, and the settings ``on_failure`` (``"raise"`` or ``"nan"``), ``check_inputs``, ``tolerance`` and
-    ``max_iterations``, which are attributes afterwards. Raises `InputError` for anything missing, unknown or misshapen.
+    for each extern, and the settings ``on_failure`` (``"raise"`` or ``"nan"``), ``check_inputs``, ``tolerance``,
+    ``max_iterations`` and ``warm_start``, which are attributes afterwards. Raises `InputError` for anything missing,
+    unknown or misshapen.
     """
 
     blocks: ClassVar[tuple[Block, ...]] = ()
@@ -110,6 +112,7 @@ class Layer(Owner):
     that is finite where they are."""
 
     _gradient: str = "implicit"
+    _warm_start: bool = False
 
     def specialised(self, sizes: Mapping[str, int]) -> type[Layer]:
         """The class whose ``data``, ``outputs`` and ``duals`` serve these sizes."""
@@ -202,6 +205,20 @@ class Layer(Owner):
             )
         self._gradient = kind
 
+    @property
+    def warm_start(self) -> bool:
+        """Whether a solve begins where the last one of the same shapes ended; see `declarative.runtime.warm_start`.
+        Setting raises `InputError` for anything but True and False, and where nothing is iterated."""
+        return self._warm_start
+
+    @warm_start.setter
+    def warm_start(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise InputError(f"{self._name}: warm_start is {value!r}; expected True or False")
+        if value and self.solution is not None:
+            raise InputError(f"{self._name}: warm_start is True, but this layer is a closed form; expected False")
+        self._warm_start, self._starts = value, None
+
     def bind(self, *args: Any, **kwargs: Any) -> Bound:
         """Check the arguments of a call and bring them to tensors; raises `InputError`."""
         owned = self._owned() if self.parameters_of_layer else {}
@@ -273,7 +290,26 @@ class Layer(Owner):
             problem = self._problem(bound)
             solver = defaults.chosen_solver(self.solver, problem, self.tolerance, self.max_iterations)
             adjoint = defaults.chosen_adjoint(self.adjoint, problem)
+            if self.warm_start:
+                starts = self._warm(problem, solver)
+                solver = starts.warmed(solver, problem, bound, self.training)
+                solved = self._judged(bound, gradients.solve(problem, solver, adjoint, on_failure, self.gradient))
+                starts.keep(problem, bound, self.training, solved)
+                return solved
             solved = gradients.solve(problem, solver, adjoint, on_failure, self.gradient)
+        return self._judged(bound, solved)
+
+    def _warm(self, problem: Problem, solver: Solver) -> Starts:
+        """Where this layer's last solutions are kept; raises `InputError` where a warm start has no place."""
+        from declarative.runtime import warm_start
+
+        warm_start.refuse(self._name, problem, solver, self.gradient)
+        if self._starts is None:
+            self._starts = warm_start.Starts()
+        return self._starts
+
+    def _judged(self, bound: Bound, solved: Solved) -> Solved:
+        """The solution with NaN and their verdict for the instances that were given the data of another."""
         if bound.verdict is None:
             return solved
         sound, verdict = bound.sound.expand(solved.status.shape), bound.verdict.expand(solved.status.shape)

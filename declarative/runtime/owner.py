@@ -22,9 +22,10 @@ from declarative.runtime.sizes import evaluate, parse
 
 if TYPE_CHECKING:
     from declarative.runtime.monitor import Monitor
+    from declarative.runtime.warm_start import Starts
 
 POLICIES = ("raise", "nan")
-SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations")
+SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations", "warm_start")
 
 
 class Owner(nn.Module, metaclass=Made):
@@ -61,6 +62,7 @@ class Owner(nn.Module, metaclass=Made):
             self.unconstrained = nn.ParameterDict()
         self._calls: dict[Any, Bound] = {}
         self._monitors: tuple[weakref.ref[Monitor], ...] = ()
+        self._starts: Starts | None = None  # made where `warm_start` is on
         self._number = number_of(self)
         given = {name: value for name, value in keywords.items() if value is not None}
         self._refuse_unknown(given)
@@ -174,7 +176,7 @@ class Owner(nn.Module, metaclass=Made):
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles hold: all but what belongs to this very layer."""
-        return {**vars(self), "_monitors": ()}
+        return {**vars(self), "_monitors": (), "_starts": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -236,7 +238,7 @@ def _setting(layer: str, name: str, value: Any) -> Any:
     match name:
         case "on_failure":
             fits, expected = value in POLICIES, " or ".join(map(repr, POLICIES))
-        case "check_inputs":
+        case "check_inputs" | "warm_start":
             fits, expected = isinstance(value, bool), "True or False"
         case "tolerance":
             fits, expected = number and 0 < value < math.inf, "a positive number"
