@@ -23,11 +23,12 @@ def plan(form: ConeForm, writer: Writer) -> Solver:
     ]
     variables, readings, more = _recovered(writer, form.variables, "x", "", used)
     constants += more
+    own = (Assignment("variables", tuple_text([constant.name for constant in more])),) if more else ()
     duals, dual_readings, more = _recovered(writer, form.duals, "z", "dual_", used)
     constants += more
     blocks = tuple((d.name, "cone", tuple(map(str, d.shape))) for d in form.duals)
     return Solver(
-        (_data(form, writer),), "ConePoint", variables, duals, readings + dual_readings, blocks, tuple(constants)
+        (_data(form, writer),), "ConePoint", variables, duals, readings + dual_readings, blocks, tuple(constants), own
     )
 
 
@@ -71,6 +72,8 @@ def _recovered(
         while prefix and name in used:
             name += "_"
         constant = f"{name.upper()}_OF_{part.upper()}"
+        while any(constant == other.name for other in constants):  # x and X are two variables
+            constant += "_"
         comment = "" if constants else ("Variables as maps of x." if part == "x" else "Multipliers as maps of z.")
         constants.append(Assignment(constant, _map(entry.map), comment))
         text = f"{constant}(point.{part})"

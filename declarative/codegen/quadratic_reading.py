@@ -8,7 +8,7 @@ multiplier per factor.
 from __future__ import annotations
 
 from declarative.canonical.quadratic import Bound, QuadraticForm
-from declarative.codegen.module_plan import Method, Solver, Writer, size_text, stack
+from declarative.codegen.module_plan import Assignment, Method, Solver, Writer, quoted, size_text, stack, tuple_text
 from declarative.ir.expression import Variable
 
 
@@ -36,7 +36,10 @@ def reading(form: QuadraticForm, writer: Writer, method: Method) -> Solver:
         for origin, signed in _bound_duals(form, writer, found).items():
             terms.setdefault(origin, []).extend(signed)
     duals = {origin: _signed_sum(parts) for origin, parts in terms.items()}
-    return Solver((method,), "QPPoint", variables, duals, readings, tuple(blocks))
+    own = len(form.normal.variables)
+    shapes = [tuple_text([quoted(size_text(size)) for size in v.shape]) for v in form.variables[own:]]
+    attributes = (Assignment("auxiliary", tuple_text(shapes)),) if shapes else ()
+    return Solver((method,), "QPPoint", variables, duals, readings, tuple(blocks), attributes=attributes)
 
 
 def _bound_origin(form: QuadraticForm, v: Variable) -> str:

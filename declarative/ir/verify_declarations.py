@@ -16,7 +16,7 @@ CONFLICTS = (("nonneg", "nonpos"), ("psd", "nsd"))
 MATRIX = ("psd", "nsd", "symmetric", "diag")
 TAKEN = frozenset(
     """
-    T_destination add_module adjoint apply bfloat16 bind blocks buffers call_super_init check_inputs children
+    T_destination add_module adjoint apply auxiliary bfloat16 bind blocks buffers call_super_init check_inputs children
     compile cpu cuda data declared diagnose dimensions double duals dump_patches equalities equations eval extern
     externs extra_repr fixed_sizes float forward get_buffer get_extra_state get_parameter get_submodule gradient
     half inequalities ipu load_state_dict max_iterations modules monitor mtia named_buffers named_children named_modules
@@ -25,8 +25,8 @@ TAKEN = frozenset(
     register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
     register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
     register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule settings
-    share_memory sizes solution solve solver source specialised state_dict to to_empty tolerance train training type
-    unconstrained warm_start xpu zero_grad
+    share_memory sizes smooth solution solve solver source specialised state_dict to to_empty tolerance train training
+    type unconstrained variables warm_start xpu zero_grad
     """.split()  # noqa: SIM905
 )
 """What an emitted module's own attributes are called; a learned parameter, a constant or an extern becomes one."""

@@ -47,6 +47,12 @@ class AffineMap:
         elif len(self.constant) not in (0, self.rows):
             raise InputError(f"affine map: {len(self.constant)} constants for {self.rows} rows")
 
+    def constant_at(self, row: int) -> float:
+        """The constant of one row."""
+        if isinstance(self.constant, dict):
+            return float(self.constant.get(row, 0))
+        return float(self.constant[row]) if self.constant else 0.0
+
     def __call__(self, *theta: Tensor) -> Tensor:
         """The values, (*batch, rows), of the flat parameter vector.
 

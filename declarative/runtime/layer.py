@@ -29,16 +29,16 @@ from declarative.runtime.binding import (
     with_finite,
 )
 from declarative.runtime.errors import InputError, SolveError
-from declarative.runtime.owner import POLICIES, SETTINGS, Owner
+from declarative.runtime.owner import POLICIES, SETTINGS, Owner, setting
 from declarative.runtime.points import PrimalPoint
-from declarative.runtime.problem import Point, Problem, Solved, Solver
+from declarative.runtime.problem import Point, Problem, Solved
 from declarative.runtime.status import Status
 from declarative.runtime.transforms import values_are_hidden
 
 if TYPE_CHECKING:
+    from declarative.runtime.affine_map import AffineMap
     from declarative.runtime.diagnose import Report
     from declarative.runtime.monitor import Monitor
-    from declarative.runtime.warm_start import Starts
 
 __all__ = ["POLICIES", "SETTINGS", "Block", "Layer", "Solution"]
 
@@ -81,8 +81,8 @@ class Layer(Owner):
 
     Keywords of the constructor: sizes that no argument determines, values for learned and constant parameters, a module
     for each extern, and the settings ``on_failure`` (``"raise"`` or ``"nan"``), ``check_inputs``, ``tolerance``,
-    ``max_iterations`` and ``warm_start``, which are attributes afterwards. Raises `InputError` for anything missing,
-    unknown or misshapen.
+    ``max_iterations``, ``warm_start`` and ``smooth``, which are attributes afterwards. Raises `InputError`
+    for anything missing, unknown or misshapen.
     """
 
     blocks: ClassVar[tuple[Block, ...]] = ()
@@ -111,8 +111,15 @@ class Layer(Owner):
     """The same for the variables alone, where the outputs read nothing else and that is cheaper; and a smaller tensor
     that is finite where they are."""
 
+    auxiliary: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Of a quadratic program, the shapes of the variables at the end of x that the compiler has added."""
+
+    variables: ClassVar[tuple[AffineMap, ...]] = ()
+    """Of a cone program, the program's own variables as maps of x."""
+
     _gradient: str = "implicit"
     _warm_start: bool = False
+    _smooth: float = 0.0
 
     def specialised(self, sizes: Mapping[str, int]) -> type[Layer]:
         """The class whose ``data``, ``outputs`` and ``duals`` serve these sizes."""
@@ -213,11 +220,26 @@ class Layer(Owner):
 
     @warm_start.setter
     def warm_start(self, value: bool) -> None:
-        if not isinstance(value, bool):
-            raise InputError(f"{self._name}: warm_start is {value!r}; expected True or False")
-        if value and self.solution is not None:
+        if setting(self._name, "warm_start", value) and self.solution is not None:
             raise InputError(f"{self._name}: warm_start is True, but this layer is a closed form; expected False")
         self._warm_start, self._starts = value, None
+
+    @property
+    def smooth(self) -> float:
+        """mu, where mu/2 |x|^2 is added to the objective of a linear or quadratic program or a cone program, 0 for
+        none; see `declarative.runtime.smoothing`. Setting raises `InputError` for anything but a number from 0 on, and
+        for a closed form; other problems refuse it in the call."""
+        return self._smooth
+
+    @smooth.setter
+    def smooth(self, value: float) -> None:
+        value = setting(self._name, "smooth", value)
+        if value and self.solution is not None:
+            raise InputError(
+                f"{self._name}: smooth is {value!r}, but this layer is a closed form, whose objective is curved "
+                "already; expected 0, or the term in the objective"
+            )
+        self._smooth = float(value)
 
     def bind(self, *args: Any, **kwargs: Any) -> Bound:
         """Check the arguments of a call and bring them to tensors; raises `InputError`."""
@@ -259,7 +281,13 @@ class Layer(Owner):
 
     def _problem(self, bound: Bound) -> Problem:
         """The problem of one call."""
-        return self.specialised(bound.sizes).data(self, *bound.values)
+        kind = self.specialised(bound.sizes)
+        problem = kind.data(self, *bound.values)
+        if not self.smooth:
+            return problem
+        from declarative.runtime.smoothing import smoothed
+
+        return smoothed(kind, self._name, problem, bound.sizes, self.smooth)
 
     def _watched(self, bound: Bound, solved: Solved) -> Solved:
         """The same solution, after the monitors were told of it; a compiled graph tells them when it runs."""
@@ -291,22 +319,15 @@ class Layer(Owner):
             solver = defaults.chosen_solver(self.solver, problem, self.tolerance, self.max_iterations)
             adjoint = defaults.chosen_adjoint(self.adjoint, problem)
             if self.warm_start:
-                starts = self._warm(problem, solver)
+                from declarative.runtime.warm_start import starts_of
+
+                starts = starts_of(self, problem, solver)
                 solver = starts.warmed(solver, problem, bound, self.training)
                 solved = self._judged(bound, gradients.solve(problem, solver, adjoint, on_failure, self.gradient))
                 starts.keep(problem, bound, self.training, solved)
                 return solved
             solved = gradients.solve(problem, solver, adjoint, on_failure, self.gradient)
         return self._judged(bound, solved)
-
-    def _warm(self, problem: Problem, solver: Solver) -> Starts:
-        """Where this layer's last solutions are kept; raises `InputError` where a warm start has no place."""
-        from declarative.runtime import warm_start
-
-        warm_start.refuse(self._name, problem, solver, self.gradient)
-        if self._starts is None:
-            self._starts = warm_start.Starts()
-        return self._starts
 
     def _judged(self, bound: Bound, solved: Solved) -> Solved:
         """The solution with NaN and their verdict for the instances that were given the data of another."""

@@ -74,6 +74,7 @@ def meanings(
         told.append(
             "solution not unique: the objective is flat along the active constraints; the gradient is the least-norm "
             "solution of the adjoint system"
+            + ("; `layer.smooth = 1e-2` makes it unique" if isinstance(problem, DenseQP | ConeProgram) else "")
         )
     elif verdict.holds and adjoint_residual > APPROXIMATE[problem.tensors[0].dtype == torch.float32]:
         told.append(
@@ -100,8 +101,8 @@ def _vertex(linear: bool) -> str:
     if linear:
         return (
             "piecewise constant in c: a vertex under a linear objective, where the gradient of the variables with "
-            "respect to the cost is exactly zero; to smooth it, add a small quadratic or entropic term to the "
-            "objective, such as 1e-2 * sum_squares(x)"
+            "respect to the cost is exactly zero; to smooth it, set `layer.smooth = 1e-2`, which adds "
+            "1e-2/2 * sum_squares(x) to the objective, with a number of the size of the costs' differences"
         )
     return (
         "piecewise constant in the objective: the active constraints alone determine the variables, whose gradient "

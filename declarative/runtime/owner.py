@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from declarative.runtime.warm_start import Starts
 
 POLICIES = ("raise", "nan")
-SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations", "warm_start")
+SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations", "warm_start", "smooth")
 
 
 class Owner(nn.Module, metaclass=Made):
@@ -68,7 +68,7 @@ class Owner(nn.Module, metaclass=Made):
         self._refuse_unknown(given)
         self.on_failure, self.check_inputs, self.tolerance, self.max_iterations = "raise", False, None, None
         for name, value in {**self.settings, **{k: v for k, v in given.items() if k in SETTINGS}}.items():
-            setattr(self, name, _setting(self._name, name, value))
+            setattr(self, name, setting(self._name, name, value))
         self.sizes: dict[str, int] = self._sizes(given)
         for name in self.externs:
             if not isinstance(given.get(name), nn.Module):
@@ -232,7 +232,7 @@ def _numbers(layer: str, spec: Spec, value: Any) -> Tensor:
     return tensor
 
 
-def _setting(layer: str, name: str, value: Any) -> Any:
+def setting(layer: str, name: str, value: Any) -> Any:
     """The value of a setting; raises `InputError` for one that cannot be."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     match name:
@@ -242,6 +242,8 @@ def _setting(layer: str, name: str, value: Any) -> Any:
             fits, expected = isinstance(value, bool), "True or False"
         case "tolerance":
             fits, expected = number and 0 < value < math.inf, "a positive number"
+        case "smooth":
+            fits, expected = number and 0 <= value < math.inf, "a number, at least 0"
         case _:
             fits, expected = number and 1 <= value < math.inf and value == int(value), "a whole number, at least 1"
     if not fits:

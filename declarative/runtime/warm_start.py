@@ -17,7 +17,7 @@ programming, 2002; Bai, Koltun and Kolter, Neural deep equilibrium solvers, 2022
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ from declarative.runtime.smooth import LocalProblem, SmoothProblem
 from declarative.runtime.solvers.gradient_descent import GradientDescent
 from declarative.runtime.status import Status
 from declarative.runtime.transforms import unwrapped, values_are_hidden
+
+if TYPE_CHECKING:
+    from declarative.runtime.layer import Layer
 
 KEPT = 8
 """Shapes that a layer remembers the last solution of, the latest ones."""
@@ -65,7 +68,9 @@ class WarmStarted(Solver):
 def _put(whole: Tensor, index: Tensor, part: Tensor, rank: int) -> Tensor:
     """With the instances ``index`` of the batch, numbered row by row, replaced."""
     core = whole.shape[whole.dim() - rank :]
-    return whole.reshape(whole.shape[: whole.dim() - rank].numel(), *core).index_copy(0, index, part).reshape(whole.shape)
+    return (
+        whole.reshape(whole.shape[: whole.dim() - rank].numel(), *core).index_copy(0, index, part).reshape(whole.shape)
+    )
 
 
 @final
@@ -96,8 +101,16 @@ class Starts:
             del self._last[next(iter(self._last))]
 
 
-def refuse(layer: str, problem: Problem, solver: Solver, gradient: str) -> None:
-    """Raise `InputError` where a warm start would do nothing, or would change what is asked for."""
+def starts_of(layer: Layer, problem: Problem, solver: Solver) -> Starts:
+    """Where a layer's last solutions are kept. Raises `InputError` where a warm start would do nothing, or would change
+    what is asked for."""
+    _refuse(layer._name, problem, solver, layer.gradient)
+    if layer._starts is None:
+        layer._starts = Starts()
+    return layer._starts
+
+
+def _refuse(layer: str, problem: Problem, solver: Solver, gradient: str) -> None:
     if not isinstance(problem, SmoothProblem) or (isinstance(problem, LocalProblem) and problem.constrained):
         kind = "a local problem with constraints" if isinstance(problem, LocalProblem) else type(problem).__name__
         raise InputError(
