@@ -12,7 +12,7 @@ BIN  := $(VENV)/bin
 BENCH := .bench-venv
 PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test test-all sanitize check docs bench clean
+.PHONY: help demo test test-all sanitize soak check docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -29,6 +29,9 @@ test-all: $(VENV)/.dev  ## every test
 
 sanitize: $(VENV)/.dev  ## the compiled kernels under the address, undefined-behaviour and thread sanitizers
 	@$(BIN)/python -m pytest tests/native
+
+soak: $(VENV)/.dev  ## twenty thousand training steps among failures: nothing may grow (five minutes; ARGS="--steps 1000")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, architecture
 	@$(BIN)/ruff format --check --quiet .
