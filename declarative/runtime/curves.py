@@ -36,6 +36,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from declarative.runtime.search import search
 from declarative.runtime.transforms import values_are_hidden
 
 Values = Tensor | float
@@ -193,12 +194,20 @@ def _root(curve: Curve, row: _Row, equality: bool) -> tuple[Tensor, Tensor, Tens
     sought = active & feasible & ~lowest & (level < largest - _rounding(level, largest))
     first, last = row.ends(curve)
     at_end = torch.where(lowest, last, first)
-    found = _search(curve, row, level, sought)
+    (found,) = _search(level.new_tensor(curve.exponent), *row, level, sought)
     return torch.where(sought, found, torch.where(active & feasible, at_end, 0)), level_is_most, active, feasible
 
 
-def _search(curve: Curve, row: _Row, level: Tensor, sought: Tensor) -> Tensor:
-    """Where the sum of the entries is the level, for the instances sought; (*batch, 1)."""
+def _root_like(exponent: Tensor, *row_level_and_sought: Tensor) -> tuple[Tensor]:
+    *_, level, _ = row_level_and_sought
+    return (torch.empty_like(level),)
+
+
+@search(_root_like)
+def _search(exponent: Tensor, *row_level_and_sought: Tensor) -> tuple[Tensor]:
+    """Where the sum of the entries of a row is the level, for the instances sought; (*batch, 1)."""
+    *parts, level, sought = row_level_and_sought
+    curve, row = Curve(float(exponent)), _Row(*parts)
     taken, given = row.weights.clamp_min(0), (-row.weights).clamp_min(0)
     credit, debit = (-level).clamp_min(0), level.clamp_min(0)
 
@@ -234,7 +243,7 @@ def _search(curve: Curve, row: _Row, level: Tensor, sought: Tensor) -> Tensor:
         t = moved
         if not values_are_hidden(settled) and bool(settled.all()):
             break
-    return t
+    return (t,)
 
 
 def _filled(z: Tensor, *parts: Values) -> _Row:
