@@ -30,7 +30,7 @@ def compile(setting: Setting) -> None:
     batch too."""
     layer = setting.layer()
     torch._dynamo.reset()
-    function = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
+    function = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for size in (BATCH, BATCH + 2):
         data = setting.batch(size)
         values, found = run(function, layer, data)  # type: ignore[arg-type]
