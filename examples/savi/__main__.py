@@ -27,7 +27,7 @@ def main(plan: Plan, console: Console) -> None:
     digits = load()
     outcomes = watched(plan.runs(), console)
     table = {method.name: [outcomes[run].verdict for run in plan.table(method)] for method in TABLE}
-    columns = ("trained by", "encoder alone", "as inferred", "gain", "refined to the end", "active", "seconds")
+    columns = ("trained by", "encoder", "inferred", "gain", "refined", "active", "seconds")
     show(f"Bound on {len(digits.test)} held-out images, nats", columns, list(results(table)))
 
     model = model_of(outcomes[plan.table(PROXIMAL)[0]].weights)
@@ -86,12 +86,14 @@ def weighed(costs: Costs) -> Iterator[tuple[str, ...]]:
 
 
 def results(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[tuple[str, ...]]:
-    """Means over the seeds, with standard deviations; the gain is over amortised inference with the same seed."""
+    """Means over the seeds, of bounds with standard deviations; the gain is over amortised inference by seed."""
     baseline = verdicts[AMORTISED.name]
     for name, runs in verdicts.items():
-        proposal, inferred, *others = ([getattr(v, field.name) for v in runs] for field in fields(Verdict))
+        proposal, inferred, refined, active, seconds = (
+            [getattr(v, field.name) for v in runs] for field in fields(Verdict)
+        )
         gain = [value - base.inferred for value, base in zip(inferred, baseline, strict=True)]
-        yield name, *map(spread, (proposal, inferred, gain, *others))
+        yield name, *map(spread, (proposal, inferred, gain, refined)), f"{mean(active):.1f}", f"{mean(seconds):.1f}"
 
 
 def spread(values: Sequence[float]) -> str:
