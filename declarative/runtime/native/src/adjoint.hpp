@@ -156,7 +156,7 @@ template <class V, class M> class Adjoint {
     for (int count = 0;; count++) {
       const V now = defect();
       going = going & (now < before * splat<V>(0.5)) & (now > zero);
-      size = now;
+      size = now, change = select(now > zero, change, zero);
       if (count == ADJOINT_SWEEPS || !any(going)) break;
       before = now;
       correct(going);
@@ -169,7 +169,8 @@ template <class V, class M> class Adjoint {
     const V back = row_scale / at.cost;
     for (int64_t r = 0; r < at.Q; r++) solution = magnitude(solution, unu[r]), unu[r] *= back;
     for (int64_t k = 0; k < at.m; k++) solution = magnitude(solution, ulambda[k]), ulambda[k] *= back;
-    trusted = defect_is_small(size, solution) & (change <= length * splat<V>(Limits::SETTLED));
+    trusted = defect_is_small(size, solution) & (change <= length * splat<V>(Limits::SETTLED)) &
+              (change <= solution * splat<V>(Limits::STILL));
   }
 
   Mask defect_is_small(V size, V solution) const {

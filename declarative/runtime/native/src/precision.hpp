@@ -18,6 +18,7 @@ template <> struct Precision<double> {
   static constexpr double AT_ONCE = 1e-13;   // and of one before the last of the stops: a nearer start may do better
   static constexpr double DONE = 0;          // entry of a linear system's residual at which sweeps end
   static constexpr double SETTLED = __builtin_inf();  // last correction of a trusted point, of the point's own size
+  static constexpr double STILL = 1e-10;     // last correction of a trusted adjoint, of the size of all that was solved for
   static constexpr double RHO[] = {1e-11, 1e-8}, DELTA = 1e-10;  // of the Newton matrix: relative and at least; rows
   static constexpr double PENALTY = 1e5, PROXIMAL = 1e-10;       // of the active system
   static constexpr double DETERMINED = 1e-5;  // pivot of it above which its solution is unique beyond doubt
@@ -37,6 +38,7 @@ template <> struct Precision<float> {
   static constexpr double AT_ONCE = 1e-6;
   static constexpr double DONE = 1e-8;
   static constexpr double SETTLED = 1e-4;  // a curvature near PROXIMAL shows here and hardly in the residual
+  static constexpr double STILL = __builtin_inf();
   static constexpr double RHO[] = {1e-6, 1e-6}, DELTA = 1e-6;
   static constexpr double PENALTY = 1e3, PROXIMAL = 1e-6;
   static constexpr double DETERMINED = 1e-3;
