@@ -2,7 +2,8 @@
 
 A layer's method such as ``objective(x, *tensors)`` calls submodules of the layer (``self.decode(z)``). The implicit
 function theorem needs it as a function of the weights too: `with_weights` makes (x, *tensors, *weights) of it, by
-``torch.func.functional_call``. The modules run on the whole batch at once and are never copied.
+``torch.func.functional_call``. The modules run on the whole batch at once and are never copied; threads that solve with
+the same module take turns in it.
 
 A module that draws random numbers or that mixes the instances of a batch has no stationary point per instance, so
 `with_weights` refuses dropout and batch statistics that are active.
@@ -13,7 +14,9 @@ A result of another shape than the program declares would often broadcast, and t
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -35,6 +38,22 @@ class _Method(nn.Module):
         return self.method(*arguments)
 
 
+class _Turn:
+    """Whose turn it is: weights are replaced in the module itself, where another thread would meet them."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """A lock that nobody holds; a forked child has none of the threads that held the old one."""
+        self.lock = threading.RLock()
+
+
+_turn = _Turn()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn.renew)
+
+
 def with_weights(
     layer: nn.Module, method: Callable[..., Tensor], externs: Iterable[str]
 ) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
@@ -45,6 +64,22 @@ def with_weights(
     method with those tensors in their place. Raises `InputError` where an extern is random or mixes the batch in its
     present mode.
     """
+    with _turn.lock:
+        weights, places = _weights_of(layer, externs)
+    bound = _Method(layer, method)
+
+    def function(*arguments: Tensor) -> Tensor:
+        split = len(arguments) - len(weights)
+        replaced = {name: arguments[split + place] for name, place in places.items()}
+        with _turn.lock:
+            value: Tensor = torch.func.functional_call(bound, replaced, arguments[:split], tie_weights=False)
+        return value
+
+    return function, tuple(weights)
+
+
+def _weights_of(layer: nn.Module, externs: Iterable[str]) -> tuple[list[Tensor], dict[str, int]]:
+    """The weights of the modules, each once, and the number of the one at every place where one is kept."""
     weights: list[Tensor] = []
     places: dict[str, int] = {}
     seen: set[int] = set()
@@ -60,15 +95,7 @@ def with_weights(
                 places[f"{path}.{name}"] = next(known, len(weights))
                 if places[f"{path}.{name}"] == len(weights):
                     weights.append(weight)
-    bound = _Method(layer, method)
-
-    def function(*arguments: Tensor) -> Tensor:
-        split = len(arguments) - len(weights)
-        replaced = {name: arguments[split + place] for name, place in places.items()}
-        value: Tensor = torch.func.functional_call(bound, replaced, arguments[:split], tie_weights=False)
-        return value
-
-    return function, tuple(weights)
+    return weights, places
 
 
 def checked(

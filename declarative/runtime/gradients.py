@@ -23,6 +23,7 @@ from torch import Tensor
 from declarative.runtime import implicit
 from declarative.runtime.errors import InputError, SolveError
 from declarative.runtime.problem import Adjoint, Problem, Solved, Solver
+from declarative.runtime.saved_tensors import unhooked
 from declarative.runtime.smooth import LocalProblem, RootProblem, SmoothProblem
 from declarative.runtime.solvers.fixed_point import FixedPoint
 from declarative.runtime.solvers.gradient_descent import GradientDescent
@@ -59,7 +60,8 @@ def solve(problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: implic
         raise InputError(f"gradient is {gradient!r}, which torch.func.vmap and torch.compile do not trace; "
                          'expected "implicit", or leading batch dimensions instead of vmap')  # fmt: skip
     method.refuse(problem)
-    solved = _unrolled(problem, method, steps) if recorded else method.solve(problem)
+    # Without the hooks of a checkpoint, if any: torch.func works under none. The iterations are then kept as they are.
+    solved: Solved = unhooked(_unrolled, problem, method, steps) if recorded else unhooked(method.solve, problem)
     if on_failure == "raise" and not bool(implicit.usable(solved.status).all()):
         raise SolveError(implicit.failure_message(solved), solved)
     if on_failure == "nan":

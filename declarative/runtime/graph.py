@@ -146,6 +146,13 @@ def _(tensors: list[Tensor], how: str) -> list[Tensor]:
 def _pull_back(
     tensors: list[Tensor], point: list[Tensor], status: Tensor, bars: list[Tensor], wanted: list[int], how: str
 ) -> list[Tensor]:
+    found: list[Tensor] = implicit.undisturbed(_pulled_back, tensors, point, status, bars, wanted, how)
+    return found
+
+
+def _pulled_back(
+    tensors: list[Tensor], point: list[Tensor], status: Tensor, bars: list[Tensor], wanted: list[int], how: str
+) -> list[Tensor]:
     task = _task(how)
     problem = _problem(task, [t.detach() for t in tensors])
     at, given = tuple(p.detach() for p in point), tuple(b.detach() for b in bars)

@@ -13,15 +13,17 @@ Reference: Krantz and Parks, The Implicit Function Theorem, 2002; Amos and Kolte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from declarative.runtime.autocast import autocast_is_on, without_autocast
 from declarative.runtime.errors import SolveError
 from declarative.runtime.problem import Adjoint, Problem, Solved, Solver
 from declarative.runtime.pullback import pull_back, usable
+from declarative.runtime.saved_tensors import are_hooked, unhooked
 from declarative.runtime.status import Status
 from declarative.runtime.transforms import plain_apply, pushes_forward, without_tangent
 
@@ -83,13 +85,14 @@ class _Solution(torch.autograd.Function):
     def forward(
         problem: Problem, solver: Solver, adjoint: Adjoint, on_failure: OnFailure, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        solved = solver.solve(problem.with_tensors(tensors))
+        posed = problem.with_tensors(tensors)
+        solved = unhooked(solver.solve, posed) if are_hooked() else solver.solve(posed)
         # A tangent is laid out as its point is, which a part of a larger tensor is not free to be.
         point = tuple(p.clone() if p._is_view() else p for p in solved.point)
         if on_failure != "keep" and not solved.complete and bool(solved.status.any()):
             ok = usable(solved.status)
             if on_failure == "raise" and not bool(ok.all()):
-                raise SolveError(failure_message(solved, problem.with_tensors(tensors)), solved)
+                raise SolveError(failure_message(solved, posed), solved)
             if on_failure == "nan":
                 point = tuple(torch.where(ok[..., None], p, torch.nan) for p in point)
         return (*point, solved.status, solved.iterations, solved.residual)
@@ -106,6 +109,8 @@ class _Solution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        if autocast_is_on() or are_hooked():
+            return undisturbed(_Solution.backward, ctx, *cotangents)  # type: ignore[no-any-return]
         *rest, status = ctx.saved_tensors
         tensors, point = tuple(rest[: ctx.count]), tuple(rest[ctx.count :])
         wanted = [i for i in range(ctx.count) if ctx.needs_input_grad[4 + i]]
@@ -149,6 +154,11 @@ class _Solution(torch.autograd.Function):
         moved = mapped_first(tensors, problem.core_ranks, in_dims[4:])
         output = _Solution.apply(problem.with_tensors(moved), solver, adjoint, on_failure, *moved)  # type: ignore[no-untyped-call]
         return output, (0,) * len(output)
+
+
+def undisturbed(function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)`` as it is outside of autocast and of hooks for saved tensors."""
+    return unhooked(without_autocast, function, *args)
 
 
 def mapped_first(tensors: Sequence[Tensor], ranks: Sequence[int], dims: Sequence[int | None]) -> list[Tensor]:

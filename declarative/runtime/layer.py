@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from declarative.runtime import graph, implicit
+from declarative.runtime.autocast import autocast_is_on, called_without_autocast
 from declarative.runtime.binding import (
     Bound,
     all_finite,
@@ -133,6 +134,8 @@ class Layer(Owner):
         Raises `InputError` for arguments that do not fit and, with ``on_failure = "raise"``, `SolveError` where an
         instance has no solution; with ``"nan"`` such an instance returns NaN and contributes no gradient.
         """
+        if autocast_is_on():
+            return called_without_autocast(Layer.forward, self, args, kwargs)
         if self.on_failure not in POLICIES:
             raise InputError(f"{self._name}: on_failure is {self.on_failure!r}; expected one of {POLICIES}")
         bound = self.bind(*args, **kwargs)
@@ -160,6 +163,9 @@ class Layer(Owner):
 
     def solve(self, *args: Any, **kwargs: Any) -> Solution:
         """Solve and return everything, per instance; no instance's failure raises."""
+        if autocast_is_on():
+            solution: Solution = called_without_autocast(Layer.solve, self, args, kwargs)
+            return solution
         bound, solved = self._tolerant(self.bind(*args, **kwargs), "keep")
         solved = self._watched(bound, solved)
         kind = self.specialised(bound.sizes)
@@ -184,6 +190,10 @@ class Layer(Owner):
         """
         from declarative.runtime.diagnose import diagnose
 
+        if autocast_is_on():
+            kwargs["finite_differences"] = finite_differences
+            report: Report = called_without_autocast(Layer.diagnose, self, args, kwargs)
+            return report
         return diagnose(self, self.bind(*args, **kwargs), finite_differences=finite_differences)
 
     def monitor(self, sample: float = 0.01) -> Monitor:
