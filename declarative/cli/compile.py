@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -49,8 +50,8 @@ def _targets(files: list[str], output: str | None) -> dict[str, str]:
     targets = {file: output or str(Path(file).with_suffix(".py")) if Path(file).name else file for file in files}
     taken: dict[Path, str] = {}
     for file, target in targets.items():
-        place = Path(target).resolve()
-        if target != "-" and place == Path(file).resolve() and place.is_file():
+        place = Path(os.path.realpath(target))
+        if target != "-" and place == Path(os.path.realpath(file)) and place.is_file():
             raise UsageError(f"the module would overwrite its source `{file}`", "name another file with `-o OUT.py`")
         if place in taken:
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,8 +69,8 @@ def _code(code: str, terminal: Terminal) -> None:
 def _refuse_output(target: str, arguments: Namespace) -> None:
     if not arguments.latex:
         raise UsageError("`-o` of `explain` is the file of `--latex`", "add `--latex`")
-    place = Path(arguments.output).resolve()
-    if arguments.output != "-" and place == Path(target).resolve() and place.is_file():
+    place = Path(os.path.realpath(arguments.output))
+    if arguments.output != "-" and place == Path(os.path.realpath(target)) and place.is_file():
         raise UsageError(f"the page would overwrite its source `{target}`", "name another file with `-o OUT.tex`")
 
 

@@ -223,12 +223,16 @@ def test_a_program_without_end_is_not_read(run) -> None:
 
 
 def test_sizes_and_names_on_the_command_line(run, folder: Path) -> None:
+    (folder / "loop.py").symlink_to("loop.py")
     for words, code, text in (
         (["compile", "softmax.opt", "--dim", f"n={'9' * 5000}"], 2, "the size of `n` is too large: it has 5000 digits"),
         (["compile", "softmax.opt", "-o", ""], 2, "`-o` is empty"),
         (["compile", "softmax.opt", "-o", "/dev/full"], 1, "cannot write `/dev/full`: no space left on device"),
         (["compile", "softmax.opt", "-o", "../" * 50 + "none/x.py"], 1, "no folder"),
         (["compile", "softmax.opt", "-o", "x" * 300 + ".py"], 1, "file name too long"),
+        (["compile", "softmax.opt", "-o", "loop.py"], 1, "error[E004]: cannot write `loop.py`: too many levels"),
+        (["explain", "softmax.opt", "--latex", "-o", "loop.py"], 1, "error[E004]: cannot write `loop.py`: too many"),
+        (["compile", "softmax.opt", "-o", "."], 1, "error[E004]: `.` is a directory, not a file"),
         (["solve", "softmax.opt", "--param", "x=[1]", "-o", "none/x.npz"], 1, "error[E004]"),
         (["solve", "softmax.opt"], 1, "error[E701]: the parameter `x` has no value"),
         (["diagnose", "softmax.opt", "--param", "z=1", "--param", "x=[1]"], 1, "error[E702]: no parameter `z`"),

@@ -181,7 +181,7 @@ def test_workers_forked_after_the_layers_have_been_used() -> None:
     """Threads of the compiled kernels do not live on in a child, which starts its own."""
     items = Solutions([sample.layer() for sample in SAMPLES], [sample.data(5, (40,)) for sample in SAMPLES])
     before, threads = [items[i] for i in range(len(items))], torch.get_num_threads()
-    loader = DataLoader(items, batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=120)
+    loader = DataLoader(items, batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=600)
     for found, expected, sample in zip(loader, before, SAMPLES, strict=True):
         for ours, theirs in zip(found, expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10, msg=sample.name)
@@ -202,14 +202,14 @@ def test_a_child_forked_while_a_thread_is_in_an_extern() -> None:
     def hold() -> None:
         with externs._turn.lock:
             held.set()
-            done.wait(60)
+            done.wait(600)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(60)
+    assert held.wait(600)
     child = multiprocessing.get_context("fork").Process(target=assert_solves, args=(layer, data, expected))
     child.start()
-    child.join(60)
+    child.join(600)
     done.set()
     thread.join()
     assert child.exitcode == 0
