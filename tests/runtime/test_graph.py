@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import subprocess
 import sys
@@ -268,6 +269,7 @@ def test_a_layers_own_functions_stay_in_their_process() -> None:
     buffer = io.BytesIO()
     torch.export.save(exported, buffer)
     del exported, layer
+    gc.collect()
     buffer.seek(0)
     again = torch.export.load(buffer)
     with pytest.raises(dl.LayerError, match="not in this process; save the layer itself"):
