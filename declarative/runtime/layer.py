@@ -110,7 +110,7 @@ class Layer(Owner):
 
     primal: ClassVar[Any] = None
     """The same for the variables alone, where the outputs read nothing else and that is cheaper; and a smaller tensor
-    that is finite where they are."""
+    that is finite only where they and all that they are computed from are."""
 
     auxiliary: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Of a quadratic program, the shapes of the variables at the end of x that the compiler has added."""
@@ -145,7 +145,7 @@ class Layer(Owner):
             return self._outputs(bound, solved.point)
         if self.primal is not None and bound.dtype is None:
             x, sign = self.primal(*bound.values)
-            if x.shape[:-1] == bound.batch and _surely_sound((sign,), bound.values):
+            if x.shape[:-1] == bound.batch and _surely_sound((sign,), ()):
                 self._closed(bound)
                 return self.outputs(PrimalPoint(x), *bound.values)
         if self.solution is not None:

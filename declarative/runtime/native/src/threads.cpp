@@ -8,6 +8,7 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#include <sched.h>
 #endif
 
 namespace declarative {
@@ -45,29 +46,41 @@ class Pool {
     std::unique_lock<std::mutex> lock(mutex_);
     task_ = nullptr;  // whoever has not begun has nothing to do any more
     lock.unlock();
-    for (int spin = 0; spin < SPINS && busy_.load(std::memory_order_acquire); spin++) pause();
+    await([this] { return !busy_.load(std::memory_order_acquire); });
     lock.lock();
     done_.wait(lock, [this] { return busy_ == 0; });
   }
 
  private:
-  static constexpr int SPINS = 200;
+  // How long a thread that has nothing to do looks out for work before it sleeps: some hundreds of microseconds, which is
+  // the time between the calls of a layer's two passes. To wake it takes about as long as a small call. It gives way to
+  // any other thread that wants the processor.
+  static constexpr int ROUNDS = 150, PAUSES = 50;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::atomic<int64_t> generation_{0}, busy_{0};
+  alignas(64) std::atomic<int64_t> generation_{0};
+  alignas(64) std::atomic<int64_t> busy_{0};
   int64_t workers_ = 0, places_ = 0;
   Task* task_ = nullptr;
 
-  static void pause() {
+  template <class Ready> static void await(Ready ready) {
+    for (int round = 0; round < ROUNDS; round++) {
+      for (int spin = 0; spin < PAUSES; spin++) {
+        if (ready()) return;
 #if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
+        __builtin_ia32_pause();
 #endif
+      }
+#if defined(__unix__) || defined(__APPLE__)
+      sched_yield();
+#endif
+    }
   }
 
   void serve() {
     int64_t seen = 0;
     for (;;) {
-      for (int spin = 0; spin < SPINS && generation_.load(std::memory_order_acquire) == seen; spin++) pause();
+      await([&] { return generation_.load(std::memory_order_acquire) != seen; });
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return generation_ != seen; });
       seen = generation_;
