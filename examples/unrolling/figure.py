@@ -37,7 +37,8 @@ def draw(path: Path, steps: Sequence[int], found: Mapping[str, Mapping[str, Sequ
                     if axis is axes.xaxis or "error" not in title:
                         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
                 if title.startswith("memory"):
-                    axes.set_ylim(bottom=10 ** math.floor(math.log10(min(axes.get_ylim()))))
+                    low, high = (math.log10(end) for end in axes.get_ylim())
+                    axes.set_ylim(10 ** math.floor(low), 10 ** math.ceil(high))  # two powers of ten at least are named
                 if row == len(found) - 1:
                     axes.set(xlabel="inner steps")
         all_axes[0].legend(loc="upper left")

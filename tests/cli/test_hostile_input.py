@@ -268,7 +268,15 @@ def opened_for_a_reader(pipe: Path) -> int:
 def test_an_interrupt_ends_with_130_and_no_traceback(folder: Path) -> None:
     os.mkfifo(folder / "waits.opt")
     command = [sys.executable, "-m", "declarative", "check", "waits.opt"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores interrupts, and hands that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     writer = opened_for_a_reader(folder / "waits.opt")
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

@@ -191,11 +191,11 @@ def test_an_error_is_not_told_again_where_its_name_is_used() -> None:
     assert [d.message for d in check(text)] == ["unknown dimension `k`", "unknown name `b`"]
 
 
-def test_options_are_the_settings_of_a_layer() -> None:
+def test_options_are_the_settings_of_a_layer_but_for_what_a_caller_decides() -> None:
     from declarative.ir.program import OPTIONS
     from declarative.runtime.layer import SETTINGS
 
-    assert sorted(OPTIONS) == sorted(SETTINGS)
+    assert sorted([*OPTIONS, "smooth", "warm_start"]) == sorted(SETTINGS)
 
 
 def test_the_sign_of_an_inline_constant_is_read_from_its_value() -> None:
