@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, final
 
+import numpy as np
+
 from declarative.atoms.shapes import require_rank
 from declarative.ir.atom import Atom, Operand
 from declarative.ir.curvature import Curvature, Monotonicity, Sign
@@ -35,7 +37,8 @@ class Cumsum(Atom):
         return f"{args[0]}.cumsum({-args[0].rank})"
 
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
-        return cp.cumsum(args[0], axis=0)
+        size = args[0].shape[0]  # cvxpy's own cumsum has no form within a quadratic
+        return cp.Constant(np.tril(np.ones((size, size)))) @ args[0]
 
 
 CUMSUM = Cumsum()

@@ -73,6 +73,8 @@ def cone_tensors(program: ParametricProgram) -> ConeTensors:
             data, chain, inverse = posed.problem.get_problem_data(cp.CLARABEL, enforce_dpp=True, solver_opts={})
     except (cp.error.DCPError, cp.error.DPPError, cp.error.SolverError, ValueError, ArithmeticError) as error:
         raise BridgeError(str(error)) from error
+    except NotImplementedError as error:
+        raise BridgeError("cvxpy has no canonical form for a function as it is used here") from error
     reduced = data["param_prob"]
     n, m = int(reduced.x.size), int(reduced.constr_size)
     if reduced.dir_cones or reduced.lower_bounds is not None or reduced.upper_bounds is not None:
