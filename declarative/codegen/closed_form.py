@@ -12,7 +12,7 @@ from declarative.ir.program import Dual
 from declarative.structures.structure import Match
 
 DOC = "The problem that `solution` solves; `solve` and `diagnose` judge it by this, `forward` does without."
-PRIMAL = "The variable, which is all that `forward` reads, and what is finite where the variable is."
+PRIMAL = "The variable, which is all that `forward` reads, and what is finite where it and the parameters are."
 
 POINTS = {
     ("x",): "PrimalPoint",
@@ -40,7 +40,9 @@ def plan(match: Match, writer: Writer, variable: Variable) -> Solver:
     if match.stated_as is not None:
         solver = _as_quadratic_program(match.stated_as, writer, solution, kind)
         reads_duals = any(isinstance(output.value, Dual) for output in writer.program.outputs)
-        if closed.primal and not reads_duals:
+        # A parameter that drops out of the closed form is looked at by `forward`, which `primal` would not let it.
+        reads_all = closed.primal_reads >= {parameter.name for parameter in writer.program.parameters}
+        if closed.primal and reads_all and not reads_duals:
             printer = writer.printer()
             lines = match.closed_form(printer).primal  # type: ignore[union-attr]
             primal = Method("primal", writer.arguments, "tuple[Tensor, Tensor]", PRIMAL, writer.body(printer, lines))

@@ -19,6 +19,7 @@ from declarative.canonical.algebra import ONE, is_zero, over
 from declarative.canonical.mismatch import Mismatch
 from declarative.canonical.quadratic import QuadraticForm
 from declarative.canonical.separable import CouplingRow, SeparableForm
+from declarative.ir.traverse import symbols
 from declarative.structures.coupling_row import equal_sum
 from declarative.structures.printed import factor, fitted
 from declarative.structures.structure import Canonical, ClosedForm, Match, Show, Structure
@@ -58,6 +59,7 @@ class SimplexMatch(Match):
             point=(y, "nu", "bounds"),
             fields=("x", "eq", "bounds"),
             primal=(f"return project_on_simplex({show(self.form.centre)}, {total}, rest=False)[:2]",),
+            primal_reads=symbols(self.form.centre) | symbols(self.row.total),
             uses=("project_on_simplex",),
         )
 

@@ -40,8 +40,8 @@ class ClosedForm:
     ``duals`` maps the program's constraints to torch source in terms of ``point.x``, ``point.eq``, ..., or to ``psd``
     for that part as a matrix (a match that is ``stated_as`` a quadratic program leaves them to it); ``fields`` are the
     fields of the point in the order of ``point``. ``primal`` are statements that return the variable alone,
-    where that is cheaper, and a smaller tensor that is finite where the variable is. ``uses`` names the runtime
-    functions in the text.
+    where that is cheaper, and a smaller tensor that is finite only where the variable and the symbols ``primal_reads``
+    are. ``uses`` names the runtime functions in the text.
     """
 
     doc: str
@@ -50,6 +50,7 @@ class ClosedForm:
     fields: tuple[str, ...]
     duals: dict[str, str] = field(default_factory=dict)
     primal: tuple[str, ...] = ()
+    primal_reads: frozenset[str] = frozenset()
     uses: tuple[str, ...] = ("torch",)
 
 

@@ -135,3 +135,18 @@ def test_a_policy_that_does_not_exist() -> None:
     layer.on_failure = "ignore"
     with pytest.raises(dl.InputError, match="on_failure is 'ignore'; expected one of"):
         layer(torch.zeros(3))
+
+
+@pytest.mark.parametrize("objective", ["rho * sum_squares(y - x)", "rho * (y @ y) - 2 * rho * (x @ y)"])
+def test_a_parameter_that_cancels_out_of_the_answer_is_looked_at(objective: str) -> None:
+    layer = dl.compile(
+        f"layer s\ndim n\nparam x[n]\nparam rho nonneg\nvar y[n] nonneg\nminimize {objective}\n"
+        "subject to\n  one: sum(y) == 1\n"
+    )()
+    x, rho = torch.randn(3, 4, dtype=torch.float64), torch.tensor([1.0, torch.nan, 2.0], dtype=torch.float64)
+    with pytest.raises(dl.SolveError, match="instance 1: not_finite"):
+        layer(x, rho)
+    layer.on_failure = "nan"
+    y = layer(x, rho)
+    assert bool(y[1].isnan().all())
+    assert torch.equal(y[[0, 2]], layer(x[[0, 2]], rho[[0, 2]]))

@@ -11,7 +11,7 @@ import pytest
 from declarative.runtime.native import library
 from declarative.runtime.native.fingerprint import SOURCES, fingerprint
 
-needs_kernels = pytest.mark.skipif(library.library() is None, reason="the kernels are not built here")
+needs_kernels = pytest.mark.skipif(library.library() is None, reason="the kernels are not built, or from other sources")
 
 
 @needs_kernels
@@ -47,3 +47,9 @@ def test_the_fingerprint_changes_with_any_source(tmp_path: Path) -> None:
 
 def test_without_sources_there_is_nothing_to_compare(tmp_path: Path) -> None:
     assert fingerprint(tmp_path) is None
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler to have built the kernels")
+def test_where_there_is_a_compiler_the_tests_run_the_kernels() -> None:
+    """Else every test of the kernels would be skipped, and nobody be told."""
+    assert library.library() is not None, "the kernels are not built, or from other sources: pip install -e ."

@@ -91,7 +91,7 @@ def test_gradients_equal_an_adjoint_in_numpy(name: str, each: int) -> None:
             whole = max(np.abs(want).max() for want in expected.values() if want.size)  # zero is zero beside the others
             for key, gradient in zip(names, found, strict=True):
                 got, want = gradient[i].numpy(), expected[key]
-                assert np.abs(got - want).max() <= 1e-7 * max(np.abs(want).max(), 1e-2 * whole) + 1e-12, (key, shape, i)
+                assert np.abs(got - want).max() <= 1e-8 * max(np.abs(want).max(), 1e-2 * whole) + 1e-12, (key, shape, i)
     assert compared >= each // 2
 
 

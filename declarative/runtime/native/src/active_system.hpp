@@ -23,7 +23,7 @@ template <class V, class M> struct ActiveSystem {
   typedef MaskOf<V> Mask;
   const Program<V, M>& at;
   RowSystem<V, M>& rows;  // in place of K where it serves
-  CommonFactor<V, M> common;  // likewise
+  CommonFactor<V, M>& common;  // likewise
   V *K, *inverse, *scratch;
   V *weight_eq, *weight, *free;  // the penalty or zero per row; one or zero per variable
   M* chosen;         // of one instance the active rows of G alone, and their weights
@@ -32,8 +32,8 @@ template <class V, class M> struct ActiveSystem {
 
   static V penalty() { return splat<V>(PrecisionOf<V>::PENALTY); }
 
-  ActiveSystem(RowSystem<V, M>& small, Arena& arena, V* triangle_room, V* inverse_room)
-      : at(small.at), rows(small), common(small.at, arena), K(triangle_room), inverse(inverse_room) {
+  ActiveSystem(RowSystem<V, M>& small, CommonFactor<V, M>& shared, Arena& arena, V* triangle_room, V* inverse_room)
+      : at(small.at), rows(small), common(shared), K(triangle_room), inverse(inverse_room) {
     scratch = arena.take<V>((at.m > at.p ? at.m : at.p) * Traits<V>::tile);
     if (Traits<V>::lanes == 1) chosen = arena.take<M>(at.N * at.m), chosen_weight = arena.take<V>(at.m);
     weight_eq = arena.take<V>(at.Q), weight = arena.take<V>(at.m), free = arena.take<V>(at.N);

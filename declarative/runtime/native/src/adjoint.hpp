@@ -28,8 +28,8 @@ template <class V, class M> class Adjoint {
   Mask trusted;
 
   Adjoint(const declarative::Quadratic& call, Arena& arena)
-      : at(call, arena), rows(at, arena),
-        system(rows, arena, arena.take<V>(triangle<V>(at.N / Traits<V>::tile)), arena.take<V>(at.N)) {
+      : at(call, arena), rows(at, arena), common(at, arena),
+        system(rows, common, arena, arena.take<V>(triangle<V>(at.N / Traits<V>::tile)), arena.take<V>(at.N)) {
     x = arena.take<V>(at.N), nu = arena.take<V>(at.Q), lambda = arena.take<V>(at.m), z = arena.take<V>(at.N);
     ux = arena.take<V>(at.N), unu = arena.take<V>(at.Q), ulambda = arena.take<V>(at.m), uz = arena.take<V>(at.N);
     upper = arena.take<V>(at.N), lower = arena.take<V>(at.N);
@@ -64,6 +64,7 @@ template <class V, class M> class Adjoint {
 
  private:
   RowSystem<V, M> rows;
+  CommonFactor<V, M> common;
   ActiveSystem<V, M> system;
   Sum *force_sum, *eq_sum, *row_sum;
   V *rx, *rnu, *rrow, *rz, *force, *lift, *gap_eq, *gap_row, *room, *rise;

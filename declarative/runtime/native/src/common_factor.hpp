@@ -49,31 +49,7 @@ template <class V, class M> struct CommonFactor {
   // r (n) becomes the solution.
   void solve(V* r) const {
     for (int64_t i = 0; i < N; i++) x[i] = i < at.n ? r[i] : splat<V>(0);
-    for (int64_t I = 0; I < N / T; I++) {
-      const M* row = K + triangle<M>(I);
-      V* y = x + I * T;
-      subtract(y, row, x, I * T);
-      const M* D = row + I * T * T;
-      for (int c = 0; c < T; c++) {
-        y[c] *= inverse[I * T + c];
-        for (int a = c + 1; a < T; a++) y[a] -= D[c * T + a] * y[c];
-      }
-    }
-    for (int64_t I = N / T - 1; I >= 0; I--) {
-      const M* row = K + triangle<M>(I);
-      const M* D = row + I * T * T;
-      V* y = x + I * T;
-      for (int c = T - 1; c >= 0; c--) {
-        for (int a = c + 1; a < T; a++) y[c] -= D[c * T + a] * y[a];
-        y[c] *= inverse[I * T + c];
-      }
-      for (int64_t k = 0; k < I * T; k++) {
-        V sum = row[k * T] * y[0];
-#pragma GCC unroll 16
-        for (int a = 1; a < T; a++) sum += row[k * T + a] * y[a];
-        x[k] -= sum;
-      }
-    }
+    solve_factored(x, K, inverse, N, (int64_t)0);
     for (int64_t i = 0; i < at.n; i++) r[i] = x[i];
   }
 
@@ -89,18 +65,6 @@ template <class V, class M> struct CommonFactor {
   bool factor_shifted(M shift) {
     for (int64_t i = 0; i < N; i++) K[on_diagonal<M>(i)] += i < at.n ? shift : 1;
     return factor(K, inverse, N, (int64_t)0);
-  }
-
-  // y[a] -= sum_k panel[k][a] v[k].
-  static void subtract(V* y, const M* panel, const V* v, int64_t count) {
-    V sum[T];
-#pragma GCC unroll 16
-    for (int a = 0; a < T; a++) sum[a] = y[a];
-    for (int64_t k = 0; k < count; k++)
-#pragma GCC unroll 16
-      for (int a = 0; a < T; a++) sum[a] -= panel[k * T + a] * v[k];
-#pragma GCC unroll 16
-    for (int a = 0; a < T; a++) y[a] = sum[a];
   }
 };
 

@@ -98,9 +98,8 @@ template <int SIGN> static inline void multiply_add(float* C, const float* x, co
 }
 
 // y[a] +-= sum_k panel[k][a] x[k], summed in Y.
-template <int SIGN, class Y, class M, class V>
+template <int SIGN, int T, class Y, class M, class V>
 static inline void panel_times(Y* y, const M* panel, const V* x, int64_t count) {
-  constexpr int T = Traits<V>::tile;
   Y even[T], odd[T];
 #pragma GCC unroll 16
   for (int a = 0; a < T; a++) even[a] = y[a], odd[a] = Y{};
@@ -125,9 +124,8 @@ static inline void panel_times(Y* y, const M* panel, const V* x, int64_t count) 
 }
 
 // y[k] +-= sum_a panel[k][a] x[a], summed in Y.
-template <int SIGN, class Y, class M, class V>
+template <int SIGN, int T, class Y, class M, class V>
 static inline void panel_transposed_times(Y* y, const M* panel, const V* x, int64_t count) {
-  constexpr int T = Traits<V>::tile;
   Y row[T];
 #pragma GCC unroll 16
   for (int a = 0; a < T; a++) row[a] = widen<Y>(x[a]);
@@ -143,7 +141,7 @@ static inline void panel_transposed_times(Y* y, const M* panel, const V* x, int6
 template <class Y, class M, class V>
 static void add_times(Y* y, const M* matrix, const V* x, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
-  for (int64_t first = 0; first < rows; first += T) panel_times<+1>(y + first, matrix + first * columns, x, columns);
+  for (int64_t first = 0; first < rows; first += T) panel_times<+1, T>(y + first, matrix + first * columns, x, columns);
 }
 
 // y += M' x.
@@ -151,7 +149,7 @@ template <class Y, class M, class V>
 static void add_transposed_times(Y* y, const M* matrix, const V* x, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
   for (int64_t first = 0; first < rows; first += T)
-    panel_transposed_times<+1>(y, matrix + first * columns, x + first, columns);
+    panel_transposed_times<+1, T>(y, matrix + first * columns, x + first, columns);
 }
 
 // y += M x and z += M' w, reading each panel once.
@@ -159,8 +157,8 @@ template <class Y, class M, class V>
 static void add_both_times(Y* y, Y* z, const M* matrix, const V* x, const V* w, int64_t rows, int64_t columns) {
   constexpr int T = Traits<V>::tile;
   for (int64_t first = 0; first < rows; first += T) {
-    panel_times<+1>(y + first, matrix + first * columns, x, columns);
-    panel_transposed_times<+1>(z, matrix + first * columns, w + first, columns);
+    panel_times<+1, T>(y + first, matrix + first * columns, x, columns);
+    panel_transposed_times<+1, T>(z, matrix + first * columns, w + first, columns);
   }
 }
 
@@ -226,8 +224,8 @@ template <class V> static inline void solve_tile(V* C, const V* D, const V* inve
 }
 
 // y becomes L^-1 y, and L^-T y, for the diagonal tile L in D.
-template <class V> static inline void solve_lower(V* y, const V* D, const V* inverse) {
-  constexpr int T = Traits<V>::tile;
+template <class V, class M> static inline void solve_lower(V* y, const M* D, const M* inverse) {
+  constexpr int T = Traits<M>::tile;
   V r[T];
 #pragma GCC unroll 16
   for (int a = 0; a < T; a++) r[a] = y[a];
@@ -240,8 +238,8 @@ template <class V> static inline void solve_lower(V* y, const V* D, const V* inv
 #pragma GCC unroll 16
   for (int a = 0; a < T; a++) y[a] = r[a];
 }
-template <class V> static inline void solve_upper(V* y, const V* D, const V* inverse) {
-  constexpr int T = Traits<V>::tile;
+template <class V, class M> static inline void solve_upper(V* y, const M* D, const M* inverse) {
+  constexpr int T = Traits<M>::tile;
   V r[T];
 #pragma GCC unroll 16
   for (int a = 0; a < T; a++) r[a] = y[a];
@@ -284,27 +282,28 @@ template <class V> static MaskOf<V> factor(V* K, V* inverse, int64_t n, int64_t 
   return sound;
 }
 
-// r = (r_x, r_nu) becomes (x, nu) with the factors of K.
-template <class V> static void solve_factored(V* r, const V* K, const V* inverse, int64_t n, int64_t p) {
-  constexpr int T = Traits<V>::tile;
+// r = (r_x, r_nu) becomes (x, nu) with the factors of K, which is of lanes as r is, or in the tiles of one instance and
+// common to the lanes.
+template <class V, class M> static void solve_factored(V* r, const M* K, const M* inverse, int64_t n, int64_t p) {
+  constexpr int T = Traits<M>::tile;
   const int64_t panels = (n + p) / T;
   for (int64_t I = 0; I < panels; I++) {
-    const V* KI = K + triangle<V>(I);
+    const M* KI = K + triangle<M>(I);
     V* y = r + I * T;
     if (I * T < n) {
-      panel_times<-1>(y, KI, r, I * T);
+      panel_times<-1, T>(y, KI, r, I * T);
     } else {
       for (int a = 0; a < T; a++) y[a] = -y[a];
-      panel_times<+1>(y, KI, r, n);
-      panel_times<-1>(y, KI + n * T, r + n, I * T - n);
+      panel_times<+1, T>(y, KI, r, n);
+      panel_times<-1, T>(y, KI + n * T, r + n, I * T - n);
     }
     solve_lower(y, KI + I * T * T, inverse + I * T);
   }
   for (int64_t I = panels - 1; I >= 0; I--) {
-    const V* KI = K + triangle<V>(I);
+    const M* KI = K + triangle<M>(I);
     V* y = r + I * T;
     solve_upper(y, KI + I * T * T, inverse + I * T);
-    panel_transposed_times<-1>(r, KI, y, I * T);
+    panel_transposed_times<-1, T>(r, KI, y, I * T);
   }
 }
 

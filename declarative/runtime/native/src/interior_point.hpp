@@ -34,7 +34,7 @@ template <class V, class M> class InteriorPoint {
 
   InteriorPoint(const declarative::Quadratic& call, Arena& arena)
       : at(call, arena), now(at, arena), best(at, arena), step(at, arena), K(room(at, arena)),
-        inverse(arena.take<V>(at.N + at.Q)), rows(at, arena), common(at, arena), polish(rows, arena, K, inverse) {
+        inverse(arena.take<V>(at.N + at.Q)), rows(at, arena), common(at, arena), polish(rows, common, arena, K, inverse) {
     r_dual = arena.take<V>(at.N), r_primal = arena.take<V>(at.Q), r_slack = arena.take<V>(at.count);
     comp = arena.take<V>(at.count), inverse_s = arena.take<V>(at.count), weight = arena.take<V>(at.count);
     rhs = arena.take<V>(at.N + at.Q), t = arena.take<V>(at.count), tx = arena.take<V>(at.N), tn = arena.take<V>(at.Q);

@@ -32,8 +32,8 @@ template <class V, class M> class Polish {
   KktPoint<V> answer;
   V residual;
 
-  Polish(RowSystem<V, M>& rows, Arena& arena, V* triangle_room, V* inverse_room)
-      : answer(rows.at, arena), at(rows.at), system(rows, arena, triangle_room, inverse_room),
+  Polish(RowSystem<V, M>& rows, CommonFactor<V, M>& common, Arena& arena, V* triangle_room, V* inverse_room)
+      : answer(rows.at, arena), at(rows.at), system(rows, common, arena, triangle_room, inverse_room),
         now(rows.at, arena) {
     px = arena.take<Sum>(at.N), anu = arena.take<Sum>(at.N), gl = arena.take<Sum>(at.N);
     over_eq = arena.take<Sum>(at.Q), over_row = arena.take<Sum>(at.m);

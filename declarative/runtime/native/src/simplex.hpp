@@ -179,7 +179,7 @@ template <class S> static void project_short_rows(const SimplexCall& call, int64
   typedef ShortRows<S> Rows;
   typedef typename Rows::V V;
   const int64_t n = call.size;
-  V v[SHORT], down[SHORT], total, t;
+  V v[SHORT], down[SHORT], total = {}, t;
   for (int64_t i = first; i < last; i += Rows::W) {
     const int64_t rows = last - i < Rows::W ? last - i : Rows::W;
     Rows::load(v, call.v, n, i, rows), Rows::load(&total, call.total, 1, i, rows);
@@ -210,7 +210,7 @@ template <class S> static void pull_back_short_rows(const SimplexPullback& call,
   typedef typename Rows::V V;
   const int64_t n = call.size;
   const Strided thresholds = {call.threshold, 1, 0, 0}, shifts = {call.t_bar, 1, 0, 0};
-  V v[SHORT], bar[SHORT], t, shift;
+  V v[SHORT], bar[SHORT], t = {}, shift = {};
   for (int64_t i = first; i < last; i += Rows::W) {
     const int64_t rows = last - i < Rows::W ? last - i : Rows::W;
     Rows::load(v, call.v, n, i, rows), Rows::load(bar, call.y_bar, n, i, rows);
