@@ -31,7 +31,7 @@ from declarative.runtime.conditions import Conditions
 from declarative.runtime.cone_conditions import conditions
 from declarative.runtime.cones import ConeProduct, ConeSpec
 from declarative.runtime.errors import InputError
-from declarative.runtime.problem import Point, Problem
+from declarative.runtime.problem import Point, Problem, Stated
 
 
 class ConePoint(NamedTuple):
@@ -132,8 +132,8 @@ class ConeProgram(Problem):
     def point_sizes(self) -> tuple[int, ...]:
         return self.pattern.n, self.pattern.m, self.pattern.m
 
-    def stated(self) -> tuple[str, bool]:
-        return "cone " + self.pattern.text, False
+    def stated(self) -> Stated:
+        return Stated("cone " + self.pattern.text)
 
     def residual(self, point: Point) -> Point:
         x, z, s = point

@@ -2,10 +2,11 @@
 
 A compiler of torch cannot look into an iteration that runs until it converges, so the solve of a layer is one
 operator, ``declarative::solve``, and its backward pass another, ``declarative::pull_back``; what a layer computes
-before and after is traced as usual. An operator of torch takes tensors and text. The text says which problem the
-tensors are the data of, and how it is solved: a quadratic program or a cone program states itself in full, so that an
-exported graph runs in any process that imports this package; a problem made of a layer's own functions (a local
-problem, a root, a solver or an adjoint that the user set) names the living layer, and stays within its process.
+before and after is traced as usual. An operator of torch takes tensors, integers and text. The text says which problem
+the tensors are the data of, and how it is solved; the integers are the sizes that change from call to call. A quadratic
+program or a cone program states itself in full, so that an exported graph runs in any process that imports this
+package; a problem made of a layer's own functions (a local problem, a root, a solver or an adjoint that the user set)
+names the living layer, and stays within its process.
 
 The numbers, the statuses and the failure policy are those of `implicit`: an instance without a solution raises when the
 compiled function runs. A closed form is traced whole; where it has no solution, it gives NaN and does not raise.
@@ -28,7 +29,7 @@ from declarative.runtime.errors import InputError, LayerError
 from declarative.runtime.living import living
 from declarative.runtime.problem import Adjoint, Problem, Solved, Solver
 from declarative.runtime.pullback import pull_back
-from declarative.runtime.restated import restated, sizes_of
+from declarative.runtime.restated import point_sizes, restated
 
 if TYPE_CHECKING:
     from declarative.runtime.implicit import OnFailure
@@ -81,13 +82,13 @@ def solve(layer: Layer, problem: Problem, on_failure: OnFailure) -> Solved:
         raise InputError(
             f'gradient is {layer.gradient!r}, and torch\'s compiler traces no iterations; expected "implicit"'
         )
-    stated, needs_layer = problem.stated()
+    stated = problem.stated()
     names = [choice if isinstance(choice, str) else None for choice in (layer.solver, layer.adjoint)]
     objects = [choice for choice in (layer.solver, layer.adjoint) if choice is not None and not isinstance(choice, str)]
-    number = layer._number if needs_layer or objects else -1
+    number = layer._number if stated.of_layer or objects else -1
     settings = f"{layer.tolerance!r}, {layer.max_iterations!r}, {on_failure!r}"
-    text = f"({stated!r}, {number}, {names[0]!r}, {names[1]!r}, {settings})"
-    *point, status, iterations, residual = torch.ops.declarative.solve(list(problem.tensors), text)
+    text = f"({stated.text!r}, {number}, {names[0]!r}, {names[1]!r}, {settings})"
+    *point, status, iterations, residual = torch.ops.declarative.solve(list(problem.tensors), list(stated.sizes), text)
     return Solved(tuple(point), status, iterations, residual)
 
 
@@ -108,8 +109,8 @@ def _task(text: str) -> Task:
     return Task(*ast.literal_eval(text))
 
 
-def _problem(task: Task, tensors: Sequence[Tensor]) -> Problem:
-    return restated(task.problem, task.living(), tensors)
+def _problem(task: Task, tensors: Sequence[Tensor], sizes: Sequence[int]) -> Problem:
+    return restated(task.problem, sizes, task.living(), tensors)
 
 
 def _with_autograd() -> AbstractContextManager[object]:
@@ -120,22 +121,27 @@ def _with_autograd() -> AbstractContextManager[object]:
     return stack
 
 
+def _owned(results: Sequence[Tensor]) -> list[Tensor]:
+    """What an operator returns: no view of its arguments, and laid out as a compiler was told to expect."""
+    return [t.clone(memory_format=torch.contiguous_format) for t in results]
+
+
 @torch.library.custom_op("declarative::solve", mutates_args=())
-def _solve(tensors: list[Tensor], how: str) -> list[Tensor]:
+def _solve(tensors: list[Tensor], sizes: list[int], how: str) -> list[Tensor]:
     task = _task(how)
-    problem = _problem(task, [t.detach() for t in tensors])
+    problem = _problem(task, [t.detach() for t in tensors], sizes)
     with _with_autograd(), torch.no_grad():
         solved = implicit.solve(problem, task.solver(problem), task.adjoint(problem), task.on_failure)
-    return [*(p.clone() for p in solved.point), solved.status, solved.iterations, solved.residual]
+    return _owned([*solved.point, solved.status, solved.iterations, solved.residual])
 
 
 @_solve.register_fake
-def _(tensors: list[Tensor], how: str) -> list[Tensor]:
+def _(tensors: list[Tensor], sizes: list[int], how: str) -> list[Tensor]:
     task = _task(how)
-    problem = _problem(task, tensors)
-    sizes, batch, like = sizes_of(task.problem) or problem.point_sizes(), problem.batch_shape, tensors[-1]
+    problem = _problem(task, tensors, sizes)
+    batch, like = problem.batch_shape, tensors[-1]
     return [
-        *(like.new_empty((*batch, size)) for size in sizes),
+        *(like.new_empty((*batch, size)) for size in point_sizes(problem, task.problem, sizes)),
         like.new_empty(batch, dtype=torch.int8),
         like.new_empty(batch, dtype=torch.int32),
         like.new_empty(batch),
@@ -144,17 +150,29 @@ def _(tensors: list[Tensor], how: str) -> list[Tensor]:
 
 @torch.library.custom_op("declarative::pull_back", mutates_args=())
 def _pull_back(
-    tensors: list[Tensor], point: list[Tensor], status: Tensor, bars: list[Tensor], wanted: list[int], how: str
+    tensors: list[Tensor],
+    point: list[Tensor],
+    status: Tensor,
+    bars: list[Tensor],
+    wanted: list[int],
+    sizes: list[int],
+    how: str,
 ) -> list[Tensor]:
-    found: list[Tensor] = implicit.undisturbed(_pulled_back, tensors, point, status, bars, wanted, how)
+    found: list[Tensor] = implicit.undisturbed(_pulled_back, tensors, point, status, bars, wanted, sizes, how)
     return found
 
 
 def _pulled_back(
-    tensors: list[Tensor], point: list[Tensor], status: Tensor, bars: list[Tensor], wanted: list[int], how: str
+    tensors: list[Tensor],
+    point: list[Tensor],
+    status: Tensor,
+    bars: list[Tensor],
+    wanted: list[int],
+    sizes: list[int],
+    how: str,
 ) -> list[Tensor]:
     task = _task(how)
-    problem = _problem(task, [t.detach() for t in tensors])
+    problem = _problem(task, [t.detach() for t in tensors], sizes)
     at, given = tuple(p.detach() for p in point), tuple(b.detach() for b in bars)
     adjoint = task.adjoint(problem)
     with _with_autograd():
@@ -162,40 +180,48 @@ def _pulled_back(
             found = adjoint.pull_back(problem, at, given, status, wanted)
         if found is None:
             found = pull_back(problem, adjoint, problem.tensors, at, status, given, wanted)
-    return [g.clone() for g in found]
+    return _owned(found)
 
 
 @_pull_back.register_fake
 def _(
-    tensors: list[Tensor], point: list[Tensor], status: Tensor, bars: list[Tensor], wanted: list[int], how: str
+    tensors: list[Tensor],
+    point: list[Tensor],
+    status: Tensor,
+    bars: list[Tensor],
+    wanted: list[int],
+    sizes: list[int],
+    how: str,
 ) -> list[Tensor]:
     return [torch.empty_like(tensors[i], memory_format=torch.contiguous_format) for i in wanted]
 
 
-def _keep(ctx: Any, inputs: tuple[list[Tensor], str], output: list[Tensor]) -> None:
-    tensors, ctx.how = inputs
+def _keep(ctx: Any, inputs: tuple[list[Tensor], list[int], str], output: list[Tensor]) -> None:
+    tensors, ctx.sizes, ctx.how = inputs
     *point, status, _, _ = output
     ctx.count, ctx.wanted = len(tensors), [i for i, t in enumerate(tensors) if t.requires_grad]
     ctx.save_for_backward(*tensors, *point, status)
 
 
-def _backward(ctx: Any, bars: list[Tensor]) -> tuple[list[Tensor | None], None]:
+def _backward(ctx: Any, bars: list[Tensor]) -> tuple[list[Tensor | None], list[Tensor | None] | None, None]:
     *rest, status = ctx.saved_tensors
     tensors, point = rest[: ctx.count], rest[ctx.count :]
-    found = torch.ops.declarative.pull_back(tensors, point, status, list(bars[: len(point)]), ctx.wanted, ctx.how)
+    given = list(bars[: len(point)])
+    found = torch.ops.declarative.pull_back(tensors, point, status, given, ctx.wanted, ctx.sizes, ctx.how)
     gradients: list[Tensor | None] = [None] * ctx.count
     for i, gradient in zip(ctx.wanted, found, strict=True):
         gradients[i] = gradient
-    return gradients, None
+    nothing: list[Tensor | None] | None = None if ctx.sizes else []  # torch takes an empty list for one of tensors
+    return gradients, nothing, None
 
 
 _solve.register_autograd(_backward, setup_context=_keep)
 
 
 @_solve.register_vmap
-def _(info: Any, in_dims: Any, tensors: list[Tensor], how: str) -> tuple[list[Tensor], list[int]]:
-    ranks = _problem(_task(how), tensors).core_ranks
-    found = torch.ops.declarative.solve(implicit.mapped_first(tensors, ranks, in_dims[0]), how)
+def _(info: Any, in_dims: Any, tensors: list[Tensor], sizes: list[int], how: str) -> tuple[list[Tensor], list[int]]:
+    ranks = _problem(_task(how), tensors, sizes).core_ranks
+    found = torch.ops.declarative.solve(implicit.mapped_first(tensors, ranks, in_dims[0]), sizes, how)
     return found, [0] * len(found)
 
 
@@ -208,10 +234,11 @@ def _(
     status: Tensor,
     bars: list[Tensor],
     wanted: list[int],
+    sizes: list[int],
     how: str,
 ) -> tuple[list[Tensor], list[int]]:
     """Every instance that is mapped over has a gradient of its own, also of what all of them share."""
-    ranks = _problem(_task(how), tensors).core_ranks
+    ranks = _problem(_task(how), tensors, sizes).core_ranks
     dims = list(in_dims[0])
     for i in wanted:
         if dims[i] is None:
@@ -221,7 +248,7 @@ def _(
     moved = implicit.mapped_first(given, [*ranks, *[1] * len(point), 0, *[1] * len(bars)], ends)
     first, last = len(tensors), len(tensors) + len(point)
     whole = (moved[:first], moved[first:last], moved[last], moved[last + 1 :])
-    found = torch.ops.declarative.pull_back(*whole, wanted, how)
+    found = torch.ops.declarative.pull_back(*whole, wanted, sizes, how)
     return found, [0] * len(found)
 
 
@@ -233,12 +260,12 @@ def _watch(point: list[Tensor], status: Tensor, iterations: Tensor, residual: Te
     it = cast("Layer | None", living(layer))
     if it is not None:
         tell(it, None, Solved(tuple(point), status, iterations, residual))
-    return [p.clone() for p in point]
+    return _owned(point)
 
 
 @_watch.register_fake
 def _(point: list[Tensor], status: Tensor, iterations: Tensor, residual: Tensor, layer: int) -> list[Tensor]:
-    return [torch.empty_like(p) for p in point]
+    return [torch.empty_like(p, memory_format=torch.contiguous_format) for p in point]
 
 
 _watch.register_autograd(lambda ctx, bars: (list(bars), None, None, None, None))

@@ -15,7 +15,7 @@ from torch import Tensor
 from declarative.runtime.assemble import concatenate, split
 from declarative.runtime.externs import with_weights
 from declarative.runtime.problem import Problem
-from declarative.runtime.restated import OfLayer
+from declarative.runtime.restated import OfLayer, stated_of_layer
 from declarative.runtime.smooth import LocalProblem, RootProblem
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def problem_of(layer: Layer, kind: str, shapes: Shapes, tensors: Sequence[Tensor
 def _traced(
     layer: Layer, kind: str, start: Tensor, shapes: Shapes, parameters: Sequence[Tensor], rows: tuple[int, ...]
 ) -> Problem:
-    """The problem while a graph is traced: what it is a function of, and the text that names the rest."""
+    """The problem while a graph is traced: what it is a function of, and the statement that names the rest."""
     weights: list[Tensor] = []
     for extern in layer.externs:
         for weight in getattr(layer, extern).parameters():
@@ -111,7 +111,7 @@ def _traced(
                 weights.append(weight)
     sizes = (start.shape[-1], *rows)
     ranks = (*layer.ranks, *(w.dim() for w in weights), 1)
-    return OfLayer(f"{kind} ({sizes}, {tuple(shapes)})", sizes, (*parameters, *weights, start), ranks)
+    return OfLayer(stated_of_layer(kind, sizes, shapes), sizes, (*parameters, *weights, start), ranks)
 
 
 def _rows(layer: Layer, name: str, variables: Sequence[Tensor], parameters: Sequence[Tensor]) -> int:

@@ -10,12 +10,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 Point = tuple[Tensor, ...]
+
+
+class Stated(NamedTuple):
+    """All of a problem but its data, as a node of a graph carries it; `restated` reads it, and `graph` says why."""
+
+    text: str
+    """Its class and what of it is fixed."""
+    sizes: tuple[int, ...] = ()
+    """What may change from call to call, and be a symbol while a graph is traced."""
+    of_layer: bool = False
+    """Whether the rest is functions of the layer."""
 
 
 class Problem(ABC):
@@ -53,8 +64,8 @@ class Problem(ABC):
         """The last dimension of every tensor of a point."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a node of a compiled graph")
 
-    def stated(self) -> tuple[str, bool]:
-        """All but the data as text, which `restated` reads, and whether that needs the layer; see `graph`."""
+    def stated(self) -> Stated:
+        """All but the data, as a node of a graph carries it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a node of a compiled graph")
 
     def remark(self, at: tuple[int, ...]) -> str:

@@ -33,7 +33,7 @@ from torch import Tensor
 from declarative.runtime.conditions import Conditions, condition_number, rank_and_curvature, smallest_margin
 from declarative.runtime.convexity import lack_of_convexity
 from declarative.runtime.errors import InputError
-from declarative.runtime.problem import Point, Problem
+from declarative.runtime.problem import Point, Problem, Stated
 
 CORE_RANKS = {"P": 2, "q": 1, "A": 2, "b": 1, "G": 2, "h": 1, "lower": 1, "upper": 1}
 
@@ -152,8 +152,8 @@ class DenseQP(Problem):
     def point_sizes(self) -> tuple[int, ...]:
         return self.n, self.p, self.m, self.n
 
-    def stated(self) -> tuple[str, bool]:
-        return "quadratic " + " ".join(self._present), False
+    def stated(self) -> Stated:
+        return Stated("quadratic " + " ".join(self._present))
 
     @staticmethod
     def unpack(point: Point) -> QPPoint:

@@ -186,18 +186,30 @@ def test_nan_for_what_has_no_solution(name: str) -> None:
         torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-13, equal_nan=True)
 
 
-def test_another_batch_does_not_compile_again() -> None:
+GROWING = {
+    "qp": lambda batch, n: quadratic(batch),
+    "local": lambda batch, n: [numbers(batch, 5), 0.1 * numbers(batch, 2)],
+    "constrained": lambda batch, n: [numbers(batch, n), positive(n)],
+    "root": lambda batch, n: [0.5 * torch.tanh(numbers(batch)), positive(batch)],
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_another_batch_does_not_compile_again(name: str) -> None:
+    """Nor do other sizes; but a batch of one does, which torch takes for no size of its own."""
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
-    layer, _ = made("qp")
+    layer, _ = made(name)
     torch._dynamo.reset()
     function = torch.compile(layer, fullgraph=True, backend=counter, dynamic=True)
-    outputs_and_gradients(function, layer, quadratic(3))
-    frames = counter.frame_count
-    for batch in (5, 8, 2):
-        found = outputs_and_gradients(function, layer, quadratic(batch))
-        expected = outputs_and_gradients(layer, layer, quadratic(batch))
+    frames = []
+    for batch, n in ((7, 3), (3, 4), (2, 6), (1, 3), (1, 4), (9, 3)):
+        data = GROWING[name](batch, n)
+        found = outputs_and_gradients(function, layer, data)
+        expected = outputs_and_gradients(layer, layer, data)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
-    assert counter.frame_count == frames
+        frames.append(counter.frame_count)
+    assert frames[:3] == frames[:1] * 3
+    assert frames[3:] == frames[3:4] * 3
 
 
 def test_an_instance_without_a_solution_raises_when_the_graph_runs() -> None:
@@ -295,4 +307,17 @@ def test_open_sizes_of_a_cone_program_are_emitted_before() -> None:
 def test_operators_by_torchs_own_checks() -> None:
     tensors = [t.requires_grad_() for t in quadratic()]
     how = "('quadratic P q G h', -1, None, None, None, None, 'raise')"
-    torch.library.opcheck(torch.ops.declarative.solve.default, (tensors, how))
+    torch.library.opcheck(torch.ops.declarative.solve.default, (tensors, [], how))
+
+
+def test_operators_of_a_layers_functions_by_torchs_own_checks() -> None:
+    layer, (x, z0) = made("local")
+    tensors = [t.detach().clone().requires_grad_() for t in (x, z0, *layer.decode.parameters(), z0)]
+    how = f"('local (1,)', {layer._number}, None, None, None, None, 'raise')"
+    sizes = [2, 0, 0, 2]
+    torch.library.opcheck(torch.ops.declarative.solve.default, (tensors, sizes, how))
+    data = [t.detach() for t in tensors]
+    *point, status, _, _ = torch.ops.declarative.solve(data, sizes, how)
+    bars = [numbers(*p.shape, seed=4) for p in point]
+    given = (data, point, status, bars, list(range(len(data))), sizes, how)
+    torch.library.opcheck(torch.ops.declarative.pull_back.default, given)
