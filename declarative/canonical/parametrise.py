@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 from declarative.atoms import ATOMS
 from declarative.atoms.constants import number
+from declarative.atoms.semidefinite_factor import SEMIDEFINITE_FACTOR
 from declarative.canonical.instantiate import Instance, Relation
 from declarative.canonical.parameters import is_affine_use, is_parametric, known_attributes
 from declarative.ir.atom import AtomError
@@ -143,7 +144,7 @@ class _Rewriting:
         return _call("matmul", self._free(a) if is_parametric(b) else self.rewrite(a), self.hoist(b))
 
     def _quadratic_form(self, x: Expression, P: Expression, quadratic: bool) -> Expression:
-        """In the objective P enters as it is, singular or not; elsewhere by its Cholesky factor, as a norm.
+        """In the objective P enters as it is, singular or not; elsewhere by a factor, as a norm.
 
         Of P only the symmetric part counts, in both places.
         """
@@ -156,9 +157,9 @@ class _Rewriting:
         return self._factored_form(x, without_lets(P))
 
     def _factored_form(self, x: Expression, P: Expression) -> Expression:
-        """A form outside of the objective as squares: by the factors that P is written with, else by Cholesky's.
+        """A form outside of the objective as squares: by the factors that P is written with, else by one computed.
 
-        The former serve singular matrices too: ``F' @ F`` of few factors, and its sum with a diagonal.
+        The former are exact for singular matrices too: ``F' @ F`` of few factors, and its sum with a diagonal.
         """
         match P:
             case Call(atom=atom, args=(a, b)) if atom.name == "add" and is_psd(a) and is_psd(b):
@@ -173,8 +174,7 @@ class _Rewriting:
                     return self._factored_form(_call("matmul", outer, x), inner)
                 return _call("sum_squares", self._product(outer, x))
         symmetric = _call("div", _call("add", P, _call("transpose", P)), Constant(2.0))
-        factor = _call("transpose", _call("cholesky", symmetric))
-        return _call("sum_squares", self._product(factor, x))
+        return _call("sum_squares", self._product(Call(SEMIDEFINITE_FACTOR, (symmetric,)), x))
 
     def _scaled(self, factor: Expression, scaled: Expression, quadratic: bool) -> Expression:
         """``factor * scaled``, the constant factor carried inwards to what holds parameters itself."""

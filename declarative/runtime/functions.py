@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from declarative.runtime.factor import semidefinite_factor as semidefinite_factor
+
 SMALL = 64
 """Largest order for which a batched LU is taken on the CPU: beyond about 140 torch's, on several threads, is wrong."""
 

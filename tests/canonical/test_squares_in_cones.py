@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import cvxpy as cp
 import numpy as np
 import pytest
 import scipy.optimize
@@ -62,7 +65,7 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 def test_singular_forms_by_their_factors(name: str) -> None:
-    """A matrix of fewer factors than variables has no Cholesky factor that could be differentiated."""
+    """A matrix of fewer factors than variables enters by them, exactly."""
     text, matrix = FORMS[name]
     source = (
         "layer form\ndim m, n\nparam F[m, n]\nparam d[n] nonneg\nparam S[m, m] psd\nparam c[n]\nvar x[n]\n"
@@ -93,3 +96,95 @@ def test_singular_forms_by_their_factors(name: str) -> None:
         (leaves["F"], leaves["d"].detach() + 0.1, leaves["c"]),
         atol=1e-5,
     )
+
+
+BALL = (
+    "layer form\ndim n\nparam P[n, n] psd\nparam c[n]\nvar x[n]\n"
+    "minimize sum_squares(x - c)\nsubject to\n  risk: quad_form(x, P) <= 0.3\n"
+)
+TARGET = torch.tensor([3.0, -2.0, 1.0, 2.5], dtype=torch.float64)
+
+
+def _of_rank(rank: int) -> Tensor:
+    root = torch.randn(4, rank, generator=torch.Generator().manual_seed(rank), dtype=torch.float64)
+    return root @ root.mT
+
+
+def _nearest_by_hand(P: Tensor) -> Tensor:
+    """x = (I + z P)^-1 c with z such that x'Px = 0.3; Newton steps at the root carry derivatives of two orders."""
+    identity = torch.eye(4, dtype=torch.float64)
+
+    def gap(z: Tensor) -> Tensor:
+        x = torch.linalg.solve(identity + z * P, TARGET)
+        return x @ P @ x - 0.3
+
+    fixed = P.detach()
+    root = scipy.optimize.brentq(lambda z: (_at(fixed, z) @ fixed @ _at(fixed, z)).item() - 0.3, 0, 1e4, xtol=1e-15)
+    z = torch.tensor(root, dtype=torch.float64)
+    for _ in range(2):
+        z = z - gap(z) / torch.func.grad(gap)(z)
+    return torch.linalg.solve(identity + z * P, TARGET)
+
+
+def _at(P: Tensor, z: float) -> Tensor:
+    return torch.linalg.solve(torch.eye(4, dtype=torch.float64) + z * P, TARGET)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3, 4])
+def test_a_singular_matrix_parameter_in_a_constraint(rank: int) -> None:
+    """Its derivative is that of x'Px, also along directions that raise the rank."""
+    layer = dl.compile(BALL)()
+    P = _of_rank(rank)
+    torch.testing.assert_close(layer(P, TARGET), _nearest_by_hand(P), rtol=0, atol=2e-8)
+
+    def jacobian(function: Callable[[Tensor], Tensor]) -> Tensor:
+        found = torch.autograd.functional.jacobian(function, P)
+        return (found + found.mT) / 2
+
+    found = jacobian(lambda P: layer(P, TARGET))
+    torch.testing.assert_close(found, jacobian(_nearest_by_hand), rtol=1e-6, atol=1e-6)
+
+
+def test_second_derivatives_in_a_singular_matrix() -> None:
+    layer = dl.compile(BALL)()
+    P = _of_rank(2)
+    direction = torch.randn(4, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    direction = direction + direction.mT
+
+    def curvature(function: Callable[[Tensor], Tensor]) -> Tensor:
+        def along(t: Tensor) -> Tensor:
+            return function(P + t * direction).square().sum()
+
+        return torch.autograd.functional.hessian(along, torch.zeros((), dtype=torch.float64))
+
+    expected = curvature(_nearest_by_hand)
+    torch.testing.assert_close(curvature(lambda P: layer(P, TARGET)), expected, rtol=1e-5, atol=0)
+
+
+def test_a_batch_of_every_rank_and_of_what_is_not_semidefinite() -> None:
+    layer = dl.compile(BALL)()
+    P = torch.stack([_of_rank(2), -_of_rank(2), torch.zeros(4, 4, dtype=torch.float64), _of_rank(4) * torch.nan])
+    solution = layer.solve(P, TARGET)
+    assert solution.solved.tolist() == [True, False, True, False]
+    torch.testing.assert_close(solution.outputs[0], _nearest_by_hand(P[0]), rtol=0, atol=2e-8)
+    torch.testing.assert_close(solution.outputs[2], TARGET, rtol=0, atol=1e-8)
+    single = layer(P[0].float(), TARGET.float())
+    torch.testing.assert_close(single.double(), _nearest_by_hand(P[0]), rtol=0, atol=2e-5)
+
+
+def test_a_singular_form_beside_a_norm() -> None:
+    """Against cvxpy, and its gradient in a factor against central differences."""
+    source = (
+        "layer form\ndim n\nparam P[n, n] psd\nparam c[n]\nparam r nonneg\nvar x[n]\n"
+        "minimize maximum(quad_form(x - c, P), norm2(x)) + r * norm1(x)\n"
+    )
+    layer = dl.compile(source)()
+    root = torch.randn(4, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    r = torch.tensor(0.1, dtype=torch.float64)
+    x = cp.Variable(4)
+    form = cp.sum_squares(root.mT.numpy() @ (x - TARGET.numpy()))
+    problem = cp.Problem(cp.Minimize(cp.maximum(form, cp.norm(x)) + 0.1 * cp.norm1(x)))
+    problem.solve(solver=cp.CLARABEL)
+    np.testing.assert_allclose(layer(root @ root.mT, TARGET, r).numpy(), x.value, rtol=0, atol=1e-4)
+    leaf = root.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda root: layer(root @ root.mT, TARGET, r), leaf, eps=1e-4, atol=1e-5)
