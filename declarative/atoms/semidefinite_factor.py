@@ -1,6 +1,6 @@
 """``semidefinite_factor(P)``: an F with F'F = P of a constant positive semidefinite matrix, singular or not.
 
-Not a function of the language: with it the compiler writes ``quad_form(x, P)`` outside of an objective as ``||F x||^2``.
+Not a function of the language: with it the compiler writes ``quad_form(x, P)`` outside an objective as ``||F x||^2``.
 """
 
 from __future__ import annotations
