@@ -33,6 +33,12 @@ class Entr(Elementwise):
     def torch(self, *args: Operand) -> str:
         return f"torch.special.entr({args[0]})"
 
+    def has_edge(self, *args: Expression) -> bool:
+        return True
+
+    def torch_at_edge(self, *args: Operand) -> str:
+        return f"functions.at_edge(torch.special.entr, {args[0].text})"
+
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         return cp.entr(args[0])
 

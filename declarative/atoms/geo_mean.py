@@ -36,6 +36,13 @@ class GeoMean(Atom):
     def torch(self, *args: Operand) -> str:
         return f"{args[0]}.log().mean(-1).exp()"
 
+    def has_edge(self, *args: Expression) -> bool:
+        return True
+
+    def torch_at_edge(self, *args: Operand) -> str:
+        (x,) = args
+        return f"functions.at_edge(torch.pow, {x.text}, 1 / {x}.shape[-1]).prod(-1)"
+
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         return cp.geo_mean(args[0])
 

@@ -43,6 +43,15 @@ class KlDiv(Atom):
         rank = max(x.rank, y.rank)
         return f"functions.kl_div({x.lifted(rank)}, {y.lifted(rank)})"
 
+    def has_edge(self, *args: Expression) -> bool:
+        return True
+
+    def torch_at_edge(self, *args: Operand) -> str:
+        x, y = args
+        rank = max(x.rank, y.rank)
+        left, right = x.lifted(rank), y.lifted(rank)
+        return f"(functions.at_edge(functions.rel_entr, {left}, {right}) - {left} + {right})"
+
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         return cp.kl_div(*args)
 

@@ -89,6 +89,14 @@ class Power(Atom):
         x, p = args
         return f"({x} ** {p.lifted(x.rank)})"
 
+    def has_edge(self, *args: Expression) -> bool:
+        value = number(args[1])
+        return value is not None and value > 0 and value % 1 != 0
+
+    def torch_at_edge(self, *args: Operand) -> str:
+        x, p = args
+        return f"functions.at_edge(torch.pow, {x.text}, {p.text})"
+
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         x, p = args
         return cp.power(x, p)

@@ -40,6 +40,14 @@ class RelEntr(Atom):
         rank = max(x.rank, y.rank)
         return f"functions.rel_entr({x.lifted(rank)}, {y.lifted(rank)})"
 
+    def has_edge(self, *args: Expression) -> bool:
+        return True
+
+    def torch_at_edge(self, *args: Operand) -> str:
+        x, y = args
+        rank = max(x.rank, y.rank)
+        return f"functions.at_edge(functions.rel_entr, {x.lifted(rank)}, {y.lifted(rank)})"
+
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         return cp.rel_entr(*args)
 

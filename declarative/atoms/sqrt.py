@@ -31,6 +31,12 @@ class Sqrt(Elementwise):
     def torch(self, *args: Operand) -> str:
         return f"{args[0]}.sqrt()"
 
+    def has_edge(self, *args: Expression) -> bool:
+        return True
+
+    def torch_at_edge(self, *args: Operand) -> str:
+        return f"functions.at_edge(torch.sqrt, {args[0].text})"
+
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         return cp.sqrt(args[0])
 

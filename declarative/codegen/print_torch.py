@@ -72,6 +72,8 @@ class TorchPrinter:
     used: set[str] = field(default_factory=set)
     symbols: set[str] = field(default_factory=set)
     sizes: set[str] = field(default_factory=set)
+    at_edge: bool = False
+    """Whether functions of variables are printed for a point where a solver ended; see `Atom.torch_at_edge`."""
 
     def __call__(self, expression: Expression) -> str:
         return self.text(expression).source
@@ -104,7 +106,7 @@ class TorchPrinter:
                 return Text(f'self.extern("{extern.name}", {inside}, returns={self.shape(e.shape)})', e.shape)
             case Call():
                 rule = _OPERATORS.get(e.atom.name)
-                return rule(self, e) if rule else self._atom(e)
+                return rule(self, e) if rule and not self._on_edge(e) else self._atom(e)
         raise TypeError(f"no torch form for {type(e).__name__}")
 
     def size(self, size: Size) -> str:
@@ -174,6 +176,9 @@ class TorchPrinter:
             texts.append(f"for {r.name} in range({first}{self.size(r.last + 1)})")
         return " ".join(texts)
 
+    def _on_edge(self, e: Call) -> bool:
+        return self.at_edge and not e.is_constant and e.atom.has_edge(*e.args)
+
     def _atom(self, e: Call) -> Text:
         operands = []
         for argument in e.args:
@@ -185,7 +190,7 @@ class TorchPrinter:
             self.used.add("tensor")
             first = operands[0]
             operands[0] = Operand(f"tensor({first.text}, like={self.like})", first.shape)
-        source = e.atom.torch(*operands)
+        source = e.atom.torch_at_edge(*operands) if self._on_edge(e) else e.atom.torch(*operands)
         if "functions." in source:
             self.used.add("functions")
         return Text(source, e.shape)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -26,6 +27,7 @@ from declarative.codegen.module_plan import (
     tuple_text,
 )
 from declarative.codegen.names import class_name
+from declarative.codegen.optimal_value import at_the_edge
 from declarative.codegen.print_torch import TorchPrinter
 from declarative.ir.expression import Extern, Parameter
 from declarative.ir.program import Dual, OptimalValue, Output, Program
@@ -190,7 +192,10 @@ def _outputs(writer: Writer, solver: Solver, name: str) -> list[Method]:
     printer = TorchPrinter(names, writer.like, used=writer.used, symbols=printer.symbols, sizes=printer.sizes)
     expressions = [o.value for o in program.outputs if not isinstance(o.value, Dual | OptimalValue)]
     objective = program.objective.expression
+    on_edge = False
     if objective is not None and any(isinstance(o.value, OptimalValue) for o in program.outputs):
+        opened = at_the_edge(objective)
+        objective, on_edge = (objective, False) if opened is None else (opened, True)
         expressions.append(objective)
     inner, lets = writer.lets(printer, expressions)
     texts = []
@@ -200,7 +205,7 @@ def _outputs(writer: Writer, solver: Solver, name: str) -> list[Method]:
                 texts.append(solver.duals[constraint])
             case OptimalValue():
                 assert objective is not None
-                texts.append(inner(objective))
+                texts.append(replace(inner, at_edge=on_edge)(objective))
             case value:
                 texts.append(inner(value))
     if len(texts) == 1:

@@ -116,6 +116,14 @@ class Atom(ABC):
         which is `declarative.runtime.functions`. At least one operand is a tensor.
         """
 
+    def has_edge(self, *args: Expression) -> bool:
+        """Whether it ends at zero, where it is finite and its slope need not be, like ``sqrt``."""
+        return False
+
+    def torch_at_edge(self, *args: Operand) -> str:
+        """The same, with a finite slope on that edge, and a value where rounding leads a little beyond it."""
+        return self.torch(*args)
+
     @abstractmethod
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
         """The same in cvxpy, which is handed in as ``cp``."""

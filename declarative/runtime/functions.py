@@ -65,6 +65,19 @@ def huber(x: Tensor, M: Tensor | float) -> Tensor:
     return within * (2 * x - within)
 
 
+def at_edge(function: Callable[..., Tensor], x: Tensor, *others: Tensor | float) -> Tensor:
+    """f(x, ...) entry by entry where x > 0; on the edge of its domain and by rounding beyond, where f is 0, its chord.
+
+    The chord is the line from 0 to the value at the root of the dtype's precision: as steep as entries that solvers
+    tell from zero, where the slope of f is infinite. An infinite chord counts as flat.
+    """
+    inside = x > 0
+    near = torch.finfo(x.dtype).eps ** 0.5
+    chord = function(torch.full_like(x, near), *others).detach() / near
+    beyond = x * torch.where(chord.isfinite(), chord, 0)
+    return torch.where(inside, function(torch.where(inside, x, 1), *others), beyond)
+
+
 def log_det(X: Tensor) -> Tensor:
     """log det of symmetric X (*batch, n, n), by Cholesky; NaN for an instance that is not positive definite."""
     return 2 * cholesky(X).diagonal(dim1=-2, dim2=-1).log().sum(-1)
