@@ -95,7 +95,14 @@ class Extern:
     def __init__(self, node: ExternDeclaration, scope: Scope) -> None:
         self.node, self.scope = node, scope
 
-    def __call__(self, *inputs: Any) -> Term:
+    @property
+    def call_text(self) -> str:
+        """How it is called."""
+        return f"{self.node.name}({', '.join(name for name, _ in self.node.inputs)})"
+
+    def __call__(self, *inputs: Any, **named: Any) -> Term:
+        if named:
+            raise failure("E212", f"`{self.node.name}` takes its inputs in order, not by name", help=self.call_text)
         terms = [as_term(value) for value in inputs]
         expected = self.node.inputs
         if len(terms) != len(expected):
@@ -126,18 +133,39 @@ def extern(
     order, at = tick(), here()
     scopes: list[Scope] = []
     ports: list[tuple[str, Shape]] = []
-    result, *sizes = returns
-    named = {**inputs, str(result): tuple(sizes)}
+    result, sizes = _result(name, returns)
+    named = {**inputs, result: sizes}
+    for port in named:
+        if not port.isidentifier():
+            raise failure("E205", f"`{port}` cannot name an input or the result of `{name}`", help=_EXTERN_HELP)
+    if not inputs:
+        raise failure("E110", "an extern names its inputs and its output", help=_EXTERN_HELP)
     if len(named) <= len(inputs):
         raise failure("E202", f"an input and the result of `{name}` are both called `{result}`")
     for position, (port, given) in enumerate(named.items()):
-        shape, scope = as_shape(given if isinstance(given, tuple) else (given,), order)
+        shape, scope = as_shape(tuple(given) if isinstance(given, tuple | list) else (given,), order)
         scopes.append(
             {n: replace(d, order=(order, 2 * position + d.order[1])) if d.mentioned else d for n, d in scope.items()}
         )
         ports.append((port, shape))
     node = ExternDeclaration(name, tuple(ports[:-1]), ports[-1], smooth, doc, at=at)
     return Extern(node, join(*scopes, {name: Declaration(node, (order, 0))}))
+
+
+_EXTERN_HELP = 'dl.extern("f", z="k", returns=("y", "d"))'
+
+
+def _result(name: str, returns: object) -> tuple[str, tuple[SizeLike, ...]]:
+    """The name and the sizes of an extern's result."""
+    if isinstance(returns, str):
+        help = f'`returns=("{returns}", "d")` for a vector, `returns=("{returns}",)` for a scalar'
+        raise failure("E110", f"`returns` of `{name}` is a tuple: the result's name, then its sizes", help=help)
+    if not isinstance(returns, tuple | list) or not returns or not isinstance(returns[0], str):
+        given = "nothing" if returns is None or returns == () else f"`{returns!r}`"
+        raise failure(
+            "E110", f"`returns` of `{name}` begins with the result's name, and this is {given}", help=_EXTERN_HELP
+        )
+    return returns[0], tuple(returns[1:])
 
 
 def _attributes(**given: bool) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ def total(body: Callable[..., Any], /, **ranges: Ends) -> Term:
     Both ends of a range are included. ``body`` is called once, with an index for each range.
     """
     bound, indices, scope = _bind(ranges)
-    term = as_term(body(**indices))
+    term = as_term(_called("total", body, indices, "x[{}]"))
     _check_free(bound, term.scope)
     return Term(Sum(term.expression, tuple(bound.values()), at=here()), join(scope, term.scope))
 
@@ -33,7 +34,7 @@ def forall(body: Callable[..., Condition], /, **ranges: Ends) -> Condition:
     Both ends of a range are included. The constraint's dual has the indices as its first dimensions.
     """
     bound, indices, scope = _bind(ranges)
-    condition = body(**indices)
+    condition = _called("forall", body, indices, "x[{}] <= 1")
     if not isinstance(condition, Condition):
         raise failure(
             "E110", "`forall` needs a constraint for each index", help="dl.forall(lambda t: x[t] <= 1, t=(0, T))"
@@ -73,6 +74,19 @@ def _bind(ranges: dict[str, Ends]) -> tuple[dict[str, IndexRange], dict[str, Dim
         bound[name] = span
         indices[name] = Dim(Size.of(name), {}, {**first.ranges, **last.ranges, name: span})
     return bound, indices, scope
+
+
+def _called(name: str, body: Callable[..., Any], indices: dict[str, Dim], example: str) -> Any:
+    """The body at its indices; raises where it is no function of them by their names."""
+    try:
+        inspect.signature(body).bind(**indices)
+    except (TypeError, ValueError):
+        given = ", ".join(indices)
+        plural = "indices" if len(indices) > 1 else "index"
+        ends = ", ".join(f"{index}=(0, T)" for index in indices)
+        help = f"dl.{name}(lambda {given}: {example.format(given)}, {ends})"
+        raise failure("E212", f"`{name}` needs a function of the {plural} {given}, by name", help=help) from None
+    return body(**indices)
 
 
 def _check_free(bound: dict[str, IndexRange], scope: Scope) -> None:

@@ -84,7 +84,7 @@ SizeLike = int | str | Dim
 def dim(name: str, default: int | None = None) -> Dim:
     """A dimension: taken from the shapes of the parameters at the call, or ``default`` where they do not tell it."""
     check_name(name, "dim")
-    if default is not None and (not isinstance(default, int) or default < 1):
+    if default is not None and (not isinstance(default, int) or isinstance(default, bool) or default < 1):
         raise failure("E206", f"the size of a dim must be a whole number from 1, not {default}")
     declaration = Declaration(Dimension(name, default, at=here()), (tick(), 0))
     return Dim(Size.of(name), {name: declaration}, {})
@@ -147,7 +147,7 @@ def _of_syntax(node: ast.expr) -> Size | None:
     match node:
         case ast.Name(id=name):
             return Size.of(name)
-        case ast.Constant(value=int() as value):
+        case ast.Constant(value=int() as value) if not isinstance(value, bool):
             return Size(value)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             inner = _of_syntax(operand)

@@ -6,6 +6,7 @@ terms have no truth value and cannot be compared as Python values.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn, final
 
 from declarative.atoms import call
@@ -158,13 +159,17 @@ def as_term(value: Any) -> Term:
         return Term(SizeValue(value.size, at=here()), value.scope)
     if isinstance(value, Condition):
         raise failure("E212", "a constraint stands where an expression is needed")
+    from declarative.builder.declare import Extern
+
+    if isinstance(value, Extern):
+        raise failure("E212", "an extern stands where an expression is needed", help=value.call_text)
     return Term(Constant(as_nested(value), at=here()), {})
 
 
 def as_nested(value: Any) -> Nested:
     """Numbers as nested tuples of floats; raises for what is not a number, a vector or a matrix of numbers."""
     plain = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(plain, int | float) and not isinstance(plain, bool):
+    if isinstance(plain, int | float) and not isinstance(plain, bool) and not math.isnan(plain):
         return float(plain)
     if isinstance(plain, list | tuple) and plain:
         items = tuple(as_nested(item) for item in plain)
@@ -198,7 +203,7 @@ def apply(name: str, *values: Any) -> Term:
 
 def _place(culprits: list[Term], error: AtomError, whole: Span | None) -> Span | None:
     """The argument at fault if it was written within the call, else the call: a symbol's span is its declaration."""
-    inner = culprits[0].expression.span
+    inner = culprits[0].expression.span if culprits else None
     if error.argument is None or inner is None or whole is None:
         return whole
     inside = inner.source == whole.source and whole.start <= inner.start and inner.end <= whole.end
