@@ -27,6 +27,7 @@ def plan(form: ConeForm, writer: Writer) -> Solver:
     duals, dual_readings, more = _recovered(writer, form.duals, "z", "dual_", used)
     constants += more
     blocks = tuple((d.name, "cone", tuple(map(str, d.shape))) for d in form.duals)
+    blocks += tuple((v.name, "variable", tuple(map(str, v.shape))) for v in form.variables)
     return Solver(
         (_data(form, writer),), "ConePoint", variables, duals, readings + dual_readings, blocks, tuple(constants), own
     )

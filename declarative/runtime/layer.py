@@ -70,7 +70,10 @@ class Solution:
 
 @dataclass(frozen=True)
 class Block:
-    """A named constraint among the rows of the problem: ``kind`` is ``eq``, ``ineq`` or ``bounds``."""
+    """A named constraint among the rows of the problem: ``kind`` is ``eq``, ``ineq``, ``bounds`` or ``cone``.
+
+    Of a cone program also its variables, in the order of `Layer.variables`: ``variable``.
+    """
 
     name: str
     kind: str
