@@ -14,15 +14,29 @@
 namespace declarative {
 namespace {
 
+// The jobs lie in as many shares as there are threads. A thread begins with its own, the same at every call, since the
+// data of the last call are in its caches, and goes on with what is left of the others.
 struct Task {
+  static constexpr int64_t MOST = 64;
+  struct alignas(64) Next {
+    std::atomic<int64_t> job;
+  };
   const std::function<void(int64_t)>* job;
-  int64_t jobs, threads;
-  std::atomic<int64_t> next{0};
+  int64_t jobs, threads, shares;
+  Next next[MOST];
   std::atomic<bool> failed{false};
 
-  void work() {
+  Task(const std::function<void(int64_t)>* job, int64_t jobs, int64_t threads)
+      : job(job), jobs(jobs), threads(threads < jobs ? threads : jobs), shares(this->threads < MOST ? this->threads : MOST) {
+    for (int64_t share = 0; share < shares; share++) next[share].job = jobs * share / shares;
+  }
+
+  void work(int64_t thread) {
     try {
-      for (int64_t i; (i = next.fetch_add(1)) < jobs;) (*job)(i);
+      for (int64_t turn = 0; turn < shares; turn++) {
+        const int64_t share = (thread + turn) % shares, end = jobs * (share + 1) / shares;
+        for (int64_t i; (i = next[share].job.fetch_add(1)) < end;) (*job)(i);
+      }
     } catch (const std::bad_alloc&) {
       failed = true;
     }
@@ -36,13 +50,13 @@ class Pool {
   void run(Task& task) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      for (; workers_ < task.threads - 1; workers_++) std::thread([this] { serve(); }).detach();
+      for (; workers_ < task.threads - 1; workers_++) std::thread([this, me = workers_ + 1] { serve(me); }).detach();
       task_ = &task;
       places_ = task.threads - 1;
       generation_.fetch_add(1, std::memory_order_release);
     }
     for (int64_t i = 1; i < task.threads; i++) wake_.notify_one();
-    task.work();
+    task.work(0);
     std::unique_lock<std::mutex> lock(mutex_);
     task_ = nullptr;  // whoever has not begun has nothing to do any more
     lock.unlock();
@@ -77,7 +91,7 @@ class Pool {
     }
   }
 
-  void serve() {
+  void serve(int64_t me) {
     int64_t seen = 0;
     for (;;) {
       await([&] { return generation_.load(std::memory_order_acquire) != seen; });
@@ -88,7 +102,7 @@ class Pool {
       Task* const task = task_;
       places_--, busy_++;
       lock.unlock();
-      task->work();
+      task->work(me);
       lock.lock();
       if (--busy_ == 0) done_.notify_one();
     }
@@ -112,11 +126,11 @@ Pool& the_pool() {
 }  // namespace
 
 int parallel(int64_t jobs, int64_t threads, const std::function<void(int64_t)>& job) {
-  Task task{&job, jobs, threads < jobs ? threads : jobs};
+  Task task(&job, jobs, threads);
   std::unique_lock<std::mutex> free;
   if (task.threads > 1) free = std::unique_lock<std::mutex>(the_pool().in_use, std::try_to_lock);
   if (free.owns_lock()) the_pool().run(task);
-  else task.work();
+  else task.work(0);
   return task.failed;
 }
 
