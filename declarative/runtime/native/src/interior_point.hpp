@@ -16,7 +16,6 @@
 namespace DECLARATIVE_ISA {
 
 constexpr double STAY_INSIDE = 0.995;
-constexpr int PATIENCE = 10;  // iterations without progress after which a lane ends
 
 template <class V> struct Iterate {
   V *x, *nu, *s, *l;
@@ -252,7 +251,7 @@ template <class V, class M> class InteriorPoint {
       age = select(going, select(current < worst * splat<V>(0.9), zero, age + one), age);
       worst = select(better, current, worst);
       keep_best(better);
-      going = going & (worst > stop) & (age < splat<V>(PATIENCE)) & finite(current) & negate(on_a_ray());
+      going = going & (worst > stop) & (age < splat<V>(Limits::PATIENCE)) & finite(current) & negate(on_a_ray());
       going = going & (iterations < splat<V>((double)max_iterations));
       if (!any(going)) return;
       advance(going);

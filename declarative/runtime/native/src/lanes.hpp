@@ -31,6 +31,13 @@ struct WidePack {
   Pack low, high;
 };
 
+// 0, 1, ..., N - 1, for the compiler.
+template <int... J> struct Indices {};
+template <int N, int... J> struct Count : Count<N - 1, N - 1, J...> {};
+template <int... J> struct Count<0, J...> {
+  typedef Indices<J...> Up;
+};
+
 template <class V> struct Traits;
 
 template <> struct Traits<Pack> {
@@ -107,16 +114,6 @@ static inline Singles absolute(Singles v) { return (Singles)((SinglesMask)v & IN
 
 static inline float root(float v) { return __builtin_sqrtf(v); }
 static inline double root(double v) { return __builtin_sqrt(v); }
-static inline Pack root(Pack v) {
-  Pack r;
-  for (int l = 0; l < LANES; l++) r[l] = __builtin_sqrt(v[l]);
-  return r;
-}
-static inline Singles root(Singles v) {
-  Singles r;
-  for (int l = 0; l < 2 * LANES; l++) r[l] = __builtin_sqrtf(v[l]);
-  return r;
-}
 
 // The largest power of two that is at most v > 0. Scaling by it rounds nothing.
 static inline double power_of_two(double v) {
@@ -133,7 +130,8 @@ static inline Singles power_of_two(Singles v) { return (Singles)((SinglesMask)v 
 // The larger and the smaller of two; b where either is NaN.
 template <class V> static inline V larger(V a, V b) { return select(a > b, a, b); }
 template <class V> static inline V smaller(V a, V b) { return select(a < b, a, b); }
-// The same as one instruction, which the compiler does not find in the comparison of lanes.
+
+// What is one instruction, where the compiler does not find it in a loop over lanes, a comparison or a conversion.
 #if defined(__AVX512F__) && DECLARATIVE_LANES == 8
 #define DECLARATIVE_INTRINSIC(name) _mm512_##name
 #elif defined(__AVX2__) && DECLARATIVE_LANES == 4
@@ -152,12 +150,58 @@ static inline Singles larger(Singles a, Singles b) {
 static inline Singles smaller(Singles a, Singles b) {
   return (Singles)DECLARATIVE_INTRINSIC(min_ps)((Floats)a, (Floats)b);
 }
+static inline Pack root(Pack v) { return (Pack)DECLARATIVE_INTRINSIC(sqrt_pd)((Doubles)v); }
+static inline Singles root(Singles v) { return (Singles)DECLARATIVE_INTRINSIC(sqrt_ps)((Floats)v); }
+#else
+static inline Pack root(Pack v) {
+  for (int l = 0; l < LANES; l++) v[l] = __builtin_sqrt(v[l]);
+  return v;
+}
+static inline Singles root(Singles v) {
+  for (int l = 0; l < 2 * LANES; l++) v[l] = __builtin_sqrtf(v[l]);
+  return v;
+}
+#endif
+#if defined(DECLARATIVE_INTRINSIC) && DECLARATIVE_LANES > 2
+typedef decltype(DECLARATIVE_INTRINSIC(cvtpd_ps)(Doubles{})) HalfFloats;
+static inline Pack doubles(Half v) { return (Pack)DECLARATIVE_INTRINSIC(cvtps_pd)((HalfFloats)v); }
+static inline Half singles(Pack v) { return (Half)DECLARATIVE_INTRINSIC(cvtpd_ps)((Doubles)v); }
+#else
+static inline Pack doubles(Half v) { return __builtin_convertvector(v, Pack); }
+static inline Half singles(Pack v) { return __builtin_convertvector(v, Half); }
 #endif
 template <class V> static inline V magnitude(V m, V v) { return larger(m, absolute(v)); }
 
 // True where v is neither NaN nor infinite.
 template <class V> static inline MaskOf<V> finite(V v) {
   return absolute(v) <= splat<V>(sizeof(ScalarOf<V>) == 4 ? 3.4028234663852886e38 : 1.7976931348623157e308);
+}
+
+// Of two rows of a square of lanes, the blocks of `WIDTH` entries that change places in a transposition: the row that
+// keeps its even blocks and gets the other's, or the one that keeps its odd ones.
+template <int WIDTH, bool ODD, class V, int... J> static inline V exchanged(V a, V b, Indices<J...>) {
+  constexpr int L = sizeof...(J);
+#ifdef __clang__
+  return __builtin_shufflevector(a, b, (ODD ? (J & WIDTH ? L + J : J + WIDTH) : (J & WIDTH ? L + J - WIDTH : J))...);
+#else
+  return __builtin_shuffle(
+      a, b, MaskOf<V>{(ODD ? (J & WIDTH ? L + J : J + WIDTH) : (J & WIDTH ? L + J - WIDTH : J))...});
+#endif
+}
+
+// As many rows as a row has lanes become the columns.
+template <int WIDTH = 1, class V> static inline void transpose(V* rows) {
+  constexpr int L = Traits<V>::lanes;
+  if constexpr (WIDTH < L) {
+#pragma GCC unroll 16
+    for (int i = 0; i < L; i++) {
+      if (i & WIDTH) continue;
+      const V a = rows[i], b = rows[i + WIDTH];
+      rows[i] = exchanged<WIDTH, false>(a, b, typename Count<L>::Up());
+      rows[i + WIDTH] = exchanged<WIDTH, true>(a, b, typename Count<L>::Up());
+    }
+    transpose<2 * WIDTH>(rows);
+  }
 }
 
 // v as a term of a sum of type Y, and the sum rounded back.
@@ -173,7 +217,7 @@ template <> struct Widen<WidePack, float> {
 template <> struct Widen<WidePack, Singles> {
   static inline WidePack of(const Singles& v) {
     const Half* halves = (const Half*)&v;
-    return {__builtin_convertvector(halves[0], Pack), __builtin_convertvector(halves[1], Pack)};
+    return {doubles(halves[0]), doubles(halves[1])};
   }
 };
 template <class Y, class V> static inline auto widen(const V& v) { return Widen<Y, V>::of(v); }
@@ -184,7 +228,7 @@ static inline Pack narrow(const Pack& v, Pack) { return v; }
 static inline Singles narrow(const WidePack& v, Singles) {
   Singles r;
   Half* halves = (Half*)&r;
-  halves[0] = __builtin_convertvector(v.low, Half), halves[1] = __builtin_convertvector(v.high, Half);
+  halves[0] = singles(v.low), halves[1] = singles(v.high);
   return r;
 }
 template <class V> static inline V rounded(const SumOf<V>& v) { return narrow(v, V{}); }

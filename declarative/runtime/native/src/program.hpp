@@ -130,22 +130,40 @@ template <class S, class V> struct Sources {
   }
 };
 
+// into(e, element e of every lane's instance), for `size` elements that are next to each other in memory.
+template <class S, class V, class Into>
+static inline void load_elements(const Sources<S, V>& in, int64_t size, Into into) {
+  int64_t e = 0;
+  if constexpr (Traits<V>::lanes > 1 && sizeof(S) == sizeof(ScalarOf<V>)) {
+    constexpr int L = Traits<V>::lanes;
+    for (; e + L <= size; e += L) {
+      V block[L];
+#pragma GCC unroll 16
+      for (int l = 0; l < L; l++) __builtin_memcpy(&block[l], in.of[l] + e, sizeof(V));
+      transpose(block);
+#pragma GCC unroll 16
+      for (int k = 0; k < L; k++) into(e + k, block[k]);
+    }
+  }
+  for (; e < size; e++) into(e, in[e]);
+}
+
 // A vector of each instance into lanes.
 template <class S, class V>
 static void load_vector(V* into, declarative::Batched from, int64_t size, int64_t first, int64_t batch) {
   if (!from.data) return clear(into, size);
-  const Sources<S, V> in(from, first, batch);
-  for (int64_t i = 0; i < size; i++) into[i] = in[i];
+  load_elements(Sources<S, V>(from, first, batch), size, [=](int64_t i, const V& value) { into[i] = value; });
 }
 
 // A matrix of each instance into panels of its rows, or of its columns, with `across` entries per row of panels.
 template <bool TRANSPOSED, class S, class V, class M>
 static void load_matrix(M* into, declarative::Batched from, int64_t rows, int64_t columns, int64_t across, int64_t first,
                         int64_t batch) {
-  const Sources<S, M> in(from, first, batch);
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t j = 0; j < columns; j++)
-      into[TRANSPOSED ? cell<V>(j, i, across) : cell<V>(i, j, across)] = in[i * columns + j];
+  int64_t i = 0, j = 0;
+  load_elements(Sources<S, M>(from, first, batch), rows * columns, [&](int64_t, const M& value) {
+    into[TRANSPOSED ? cell<V>(j, i, across) : cell<V>(i, j, across)] = value;
+    if (++j == columns) j = 0, i++;
+  });
 }
 
 // Whether P of every instance that the lanes read is diagonal.
