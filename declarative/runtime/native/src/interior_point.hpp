@@ -17,13 +17,6 @@ namespace DECLARATIVE_ISA {
 
 constexpr double STAY_INSIDE = 0.995;
 
-template <class V> struct Iterate {
-  V *x, *nu, *s, *l;
-  template <class M>
-  Iterate(const Program<V, M>& p, Arena& arena)
-      : x(arena.take<V>(p.N)), nu(arena.take<V>(p.Q)), s(arena.take<V>(p.count)), l(arena.take<V>(p.count)) {}
-};
-
 template <class V, class M> class InteriorPoint {
  public:
   typedef MaskOf<V> Mask;
@@ -55,7 +48,7 @@ template <class V, class M> class InteriorPoint {
     Mask open = at.usable & convex(eps);
     if (!any(open)) return;
     if (at.count) approach(open, max_iterations);
-    else polish.from(now.x, now.nu, now.s, now.l, open);  // the active set is known, and its system says all
+    else polish.from(now, open);  // the active set is known, and its system says all
     sensible = in_proportion();
     if (!at.count) sensible = sensible & polish.determined();
     if (round) {
@@ -87,7 +80,7 @@ template <class V, class M> class InteriorPoint {
     refinements = 0;
     for (double stop : Limits::STOPS) {
       iterate(open, splat<V>(stop), max_iterations);
-      polish.from(best.x, best.nu, best.s, best.l, open);
+      polish.from(best, open);
       open = open & (polish.residual > splat<V>(Limits::AT_ONCE));
       if (!any(open)) return;
       refinements = 1;
@@ -214,6 +207,7 @@ template <class V, class M> class InteriorPoint {
     for (int64_t k = 0; k < at.count; k++) {
       const Mask alive = at.live[k] > zero;
       now.s[k] = select(alive, t[k] + up, one), now.l[k] = select(alive, down - t[k], zero);
+      now.lean[k] = now.l[k] - now.s[k];
     }
     worst = splat<V>(__builtin_inf()), age = zero;
     keep_best(everywhere<V>());
@@ -222,6 +216,7 @@ template <class V, class M> class InteriorPoint {
   void keep_best(Mask where) {
     keep(where, best.x, now.x, at.N), keep(where, best.nu, now.nu, at.Q);
     keep(where, best.s, now.s, at.count), keep(where, best.l, now.l, at.count);
+    keep(where, best.lean, now.lean, at.count);
   }
 
   // Whether the answer, in the scaled units where the matrices are of size one, is not out of all proportion to the
@@ -331,6 +326,7 @@ template <class V, class M> class InteriorPoint {
     for (int64_t i = 0; i < at.N; i++) now.x[i] = select(going, now.x[i] + along * step.x[i], now.x[i]);
     for (int64_t r = 0; r < at.Q; r++) now.nu[r] = select(going, now.nu[r] + across * step.nu[r], now.nu[r]);
     for (int64_t k = 0; k < at.count; k++) {
+      now.lean[k] = select(going, now.s[k] * step.l[k] - now.l[k] * step.s[k], now.lean[k]);
       now.s[k] = select(going, now.s[k] + along * step.s[k], now.s[k]);
       now.l[k] = select(going, now.l[k] + across * step.l[k], now.l[k]);
     }

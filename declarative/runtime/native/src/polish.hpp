@@ -3,18 +3,36 @@
 // With the right active set the KKT conditions are linear equations, solved to rounding. Where the guess was wrong, rows
 // with a negative multiplier are let go, violated ones are taken up, and it is tried again. The best trial of a lane is
 // its answer, measured as `DenseQP.relative_residual` measures it: on the data as it was given.
+//
+// The guess: near a solution a step (ds, dl) of the interior point has dl/l near 0 and ds/s near -1 on a row that will be
+// active, and the other way round on one that will not, whatever the rows' scales. A row is taken for active where
+// dl/l > ds/s, unless the multiplier is far larger or smaller than the slack.
+//
+// Reference: El-Bakry, Tapia and Zhang, A study of indicators for identifying zero variables in interior-point methods,
+// 1994.
 #pragma once
 
 #include "active_system.hpp"
 
 namespace DECLARATIVE_ISA {
 
+constexpr double DECISIVE = 1e3;  // ratio of multiplier and slack that no step is asked about
 constexpr int TRIALS = 5;        // active sets tried in a row
 constexpr int SWEEPS = 8;        // corrections of one active system
 
 template <class V> static inline void keep(MaskOf<V> where, V* into, const V* from, int64_t size) {
   for (int64_t i = 0; i < size; i++) into[i] = select(where, from[i], into[i]);
 }
+
+// An interior point, with slacks s and multipliers l of all inequalities, and `lean`: above zero where the last step led
+// to a multiplier rather than to a slack.
+template <class V> struct Iterate {
+  V *x, *nu, *s, *l, *lean;
+  template <class M>
+  Iterate(const Program<V, M>& p, Arena& arena)
+      : x(arena.take<V>(p.N)), nu(arena.take<V>(p.Q)), s(arena.take<V>(p.count)), l(arena.take<V>(p.count)),
+        lean(arena.take<V>(p.count)) {}
+};
 
 // x, nu, lambda and z, the multiplier of the upper bound minus the one of the lower, of a scaled program.
 template <class V> struct KktPoint {
@@ -46,9 +64,9 @@ template <class V, class M> class Polish {
     residual = splat<V>(__builtin_inf());
   }
 
-  // Try active sets in the open lanes, starting from the one where multipliers `l` exceed slacks `s`.
-  void from(const V* x, const V* nu, const V* s, const V* l, Mask open) {
-    guess(x, nu, s, l);
+  // Try active sets in the open lanes, starting from the one that `point` points at.
+  void from(const Iterate<V>& point, Mask open) {
+    guess(point);
     for (int trial = 0; trial < TRIALS; trial++) {
       solve_on_active_set(open);
       // `evaluate` was there last. A point that was still moving has no residual to trust.
@@ -101,29 +119,27 @@ template <class V, class M> class Polish {
     }
   }
 
-  void guess(const V* x, const V* nu, const V* s, const V* l) {
-    const V zero = splat<V>(0);
+  void guess(const Iterate<V>& point) {
+    const V zero = splat<V>(0), decisive = splat<V>(DECISIVE);
+    const V *s = point.s, *l = point.l;
+    const auto active = [&](int64_t k) -> Mask {
+      return on(at.live[k]) & (on(point.lean[k]) | (l[k] > s[k] * decisive)) & (l[k] * decisive > s[k]);
+    };
     for (int64_t k = 0; k < at.m; k++) {
-      const Mask active = on(at.live[k]) & (l[k] > s[k]);
-      system.weight[k] = select(active, system.penalty(), zero), now.lambda[k] = select(active, l[k], zero);
+      const Mask held = active(k);
+      system.weight[k] = select(held, system.penalty(), zero), now.lambda[k] = select(held, l[k], zero);
     }
     for (int64_t r = 0; r < at.Q; r++) {
       system.weight_eq[r] = r < at.p ? system.penalty() : zero;
-      now.nu[r] = nu[r];
+      now.nu[r] = point.nu[r];
     }
     for (int64_t i = 0; i < at.N; i++) {
       V high = zero, low = zero, over = zero, under = zero;
-      if (at.upper_at >= 0) {
-        const int64_t k = at.upper_at + i;
-        high = l[k], over = flag(on(at.live[k]) & (l[k] > s[k]));
-      }
-      if (at.lower_at >= 0) {
-        const int64_t k = at.lower_at + i;
-        low = l[k], under = flag(on(at.live[k]) & (l[k] > s[k]));
-      }
+      if (at.upper_at >= 0) high = l[at.upper_at + i], over = flag(active(at.upper_at + i));
+      if (at.lower_at >= 0) low = l[at.lower_at + i], under = flag(active(at.lower_at + i));
       upper[i] = flag(on(over) & negate(on(under) & (low > high)));
       lower[i] = flag(on(under) & negate(on(over) & (high >= low)));
-      now.x[i] = x[i];
+      now.x[i] = point.x[i];
       now.z[i] = select(on(upper[i]) | on(lower[i]), high - low, zero);
     }
   }
