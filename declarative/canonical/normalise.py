@@ -17,6 +17,7 @@ from declarative.atoms.entropy import entropy_term
 from declarative.canonical.algebra import ONE, ZERO, call, difference, minus, number, over, terms, times
 from declarative.canonical.families import summed_whole, whole_rows
 from declarative.diagnostics.span import Span
+from declarative.ir.definiteness import untransposed
 from declarative.ir.expression import Call, Constant, Expression, IndexRange, Sum, Variable
 from declarative.ir.matrices import Full, Identity
 from declarative.ir.program import Constraint, Program
@@ -120,6 +121,11 @@ def _respelled(e: Expression) -> Expression | None:
         return call("norm_inf", *inner.args)
     if e.atom.name == "mean" or (e.atom.name in ("mul", "matmul") and entropy_term(*e.args) is not None):
         return e.atom.expand(*e.args)
+    if e.atom.name == "trace":
+        return e.atom.expand(*e.args)
+    if e.atom.name in ("sum_squares", "norm_fro", "norm_nuc") and inner.rank == 2:
+        turned = untransposed(inner)
+        return None if turned is None else call(e.atom.name, turned)
     if e.atom.name in ("abs", "norm1") and inner.sign.is_nonneg:
         return inner if e.atom.name == "abs" or not inner.rank else call("sum", inner)
     return None

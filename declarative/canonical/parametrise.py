@@ -287,14 +287,14 @@ def _stand_in(argument: Expression) -> Variable:
 def _in_squares(expression: Expression) -> Expression | None:
     """``square``, ``sum_squares`` or ``quad_form`` for what means them; None for anything else.
 
-    These are products, ``quad_over_lin`` with a constant divisor, and squares of a norm and of ``abs``. The last two
-    are no mere convenience: as the square of a bound on the norm they would have a cone at its apex where the norm is
-    zero, and no derivative there, though the problem has one.
+    These are products, their traces, ``quad_over_lin`` with a constant divisor, and squares of a norm and of ``abs``.
+    The last two are no mere convenience: as the square of a bound on the norm they would have a cone at its apex where
+    the norm is zero, and no derivative there, though the problem has one.
     """
     if not isinstance(expression, Call):
         return None
     name, args = expression.atom.name, expression.args
-    if name in ("mul", "matmul", "quad_over_lin"):
+    if name in ("mul", "matmul", "quad_over_lin") or (name == "trace" and not expression.curvature.is_affine):
         return expression.atom.expand(*args)
     if name == "square" or (name == "power" and number(args[1]) == 2.0):
         inner = without_lets(args[0])

@@ -7,6 +7,8 @@ of each function is its own, in `Atom.is_psd`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from declarative.ir.expression import Call, Constant, Expression, Let, Symbol, flat
 from declarative.ir.traverse import without_lets
 
@@ -73,15 +75,22 @@ def gram(a: Expression, b: Expression) -> tuple[Expression, Expression | None] |
 
 
 def _are_transposes(a: Expression, b: Expression) -> bool:
-    return _transposed(a) == b or _transposed(b) == a
+    return untransposed(a) == b or untransposed(b) == a
 
 
-def _transposed(expression: Expression) -> Expression | None:
+def untransposed(expression: Expression) -> Expression | None:
+    """The matrix M of what is written as ``M'``, term by term too: ``A' - 2 * B'`` is that of ``A - 2 * B``, and a
+    symmetric matrix is its own. None where a term is not written so."""
     match expression:
+        case Let(body=body):
+            return untransposed(body)
         case Call(atom=atom, args=(x,)) if atom.name == "transpose":
             return x
         case Symbol(attributes=attributes) if attributes & {"symmetric", "psd", "nsd", "diag"}:
             return expression
+        case Call(atom=atom, args=args) if atom.name in ("add", "neg", "mul", "div"):
+            parts = [x if not x.rank else untransposed(x) for x in args]
+            return replace(expression, args=tuple(p for p in parts if p is not None)) if None not in parts else None
     return None
 
 

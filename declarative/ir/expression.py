@@ -173,7 +173,10 @@ class Call(Expression):
         inner = [a.curvature for a in self.args]
         if all(c is Curvature.CONSTANT for c in inner):
             return Curvature.CONSTANT
-        return compose(self.atom.intrinsic(*self.args), self.atom.monotonicity(*self.args), inner)
+        found = compose(self.atom.intrinsic(*self.args), self.atom.monotonicity(*self.args), inner)
+        # A function of what has no curvature may have one, as trace(A' @ A).
+        expanded = self.atom.expand(*self.args) if found is Curvature.UNKNOWN else None
+        return found if expanded is None else expanded.curvature
 
     @property
     def children(self) -> tuple[Expression, ...]:

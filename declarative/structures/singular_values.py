@@ -1,6 +1,6 @@
 """Isotropic quadratic with a nuclear norm: singular-value shrinkage, the proximal map of the nuclear norm.
 
-    minimise    p/2 ||X||^2 + <Q, X> + w ||f (X - C)||_*
+    minimise    p/2 ||X||^2 + <Q, X> + w ||f (X - C)||_*,    or a sum of several such norms with one C
 
 With V = -Q/p, M = V - C = U diag(s) W' and r = w |f| / p the solution is X = C + U diag(max(s - r, 0)) W'. It is a
 smooth function of M and r wherever no singular value equals r, repeated ones or not, and its derivative is computed
@@ -15,11 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from declarative.canonical.algebra import is_zero, minus, number, over, times
+from declarative.canonical.algebra import call, is_call, is_zero, minus, number, over, plus, terms, times
 from declarative.canonical.linear_map import Scale, affine_parts
 from declarative.canonical.mismatch import Mismatch
+from declarative.canonical.normalise import Other
 from declarative.canonical.separable import SeparableForm, whole_function
-from declarative.ir.expression import Constant, Expression
+from declarative.ir.expression import Expression, Variable
 from declarative.ir.matrices import Full
 from declarative.structures.structure import Canonical, ClosedForm, Match, ProblemSource, Show, Structure
 
@@ -83,20 +84,38 @@ class SingularValueShrinkage(Structure):
             return form
         if form.variable.rank != 2:
             return Mismatch("the variable is not a matrix", form.variable.at)
-        if not form.is_curved or form.curvature.rank or len(form.functions) != 1:
-            return Mismatch("the objective is not a multiple of a squared distance and one function")
+        if not form.is_curved or form.curvature.rank or not form.functions:
+            return Mismatch("the objective is not a multiple of a squared distance and nuclear norms")
         if form.normal.constraints:
             return Mismatch("there are constraints", form.normal.constraints[0].span)
-        (term,) = form.functions
-        function = whole_function(term, form.variable)
-        if function is None or function.atom.name != "norm_nuc":
-            return Mismatch("the function is not a nuclear norm", term.span)
-        parts = affine_parts(function.args[0])
-        m = None if parts is None else parts.of(form.variable)
-        f = number(m.factor) if isinstance(m, Scale) and m.shape == form.variable.shape else None
-        if parts is None or not f:
-            return Mismatch("the nuclear norm is not of the variable itself", term.span)
-        centre = over(minus(parts.offset), Constant(f))
-        if is_zero(centre):
-            centre = Full(0.0, form.variable.shape)
-        return SingularValueMatch(form, times(Constant(abs(f)), term.weight), centre)
+        weights, centres = [], []
+        for term in form.functions:
+            found = _nuclear_norm(term, form.variable)
+            if isinstance(found, Mismatch):
+                return found
+            weights.append(found[0])
+            centres.append(found[1])
+        if any(centre != centres[0] for centre in centres):
+            return Mismatch("the nuclear norms are of distances from different matrices", form.functions[1].span)
+        return SingularValueMatch(form, plus(*weights), centres[0])
+
+
+def _nuclear_norm(term: Other, variable: Variable) -> tuple[Expression, Expression] | Mismatch:
+    """w |f| and C of a term ``w * norm_nuc(f * (X - C))``; f may be a parameter, by which nothing is divided."""
+    function = whole_function(term, variable)
+    if function is None or function.atom.name != "norm_nuc":
+        return Mismatch("the function is not a nuclear norm", term.span)
+    parts = affine_parts(function.args[0])
+    m = None if parts is None else parts.of(variable)
+    if parts is None or not isinstance(m, Scale) or m.shape != variable.shape or m.factor.rank or is_zero(m.factor):
+        return Mismatch("the nuclear norm is not of a multiple of the variable", term.span)
+    f = m.factor
+    size = f if f.sign.is_nonneg else minus(f) if f.sign.is_nonpos else call("abs", f)
+    if is_zero(parts.offset):
+        return times(size, term.weight), Full(0.0, variable.shape)
+    centre = over(minus(parts.offset), f)
+    if number(f) is None and any(is_call(t, "div") and t.children[1] in (f, *terms(f)) for t in terms(centre)):
+        return Mismatch(
+            "the nuclear norm is of a matrix that is not the variable less another, times a scalar", term.span
+        )
+    return times(size, term.weight), centre
