@@ -4,8 +4,9 @@ A local problem: x is a stationary point of f subject to h(x) = 0 and g(x) <= 0.
 
     L(x, nu, lambda) = f(x) + nu'h(x) + lambda'g(x),    lambda >= 0,
 
-the point is w = (x, nu, lambda) and its residual F(w; theta) = (grad_x L, h, lambda * g). A root problem: the point is
-(x,) and F is the function itself, with as many equations as variables.
+the point is w = (x, nu, lambda) and its residual F(w; theta) = (grad_x L, h, c), where complementarity is stated by the
+active set: c_i = g_i for the inequalities whose multiplier exceeds the slack, and lambda_i for the others. A root
+problem: the point is (x,) and F is the function itself, with as many equations as variables.
 
 The functions are written for a batch: x is (*batch, N), the data have leading dimensions that broadcast with it, and
 instance b of the result depends on instance b of the arguments alone. The start chooses the branch. It is data (it has
@@ -162,7 +163,12 @@ class LocalProblem(SmoothProblem):
     def residual(self, point: Point) -> Point:
         x, nu, lam = point
         stationarity = derivatives.gradient(lambda y: self.lagrangian(y, nu, lam), x)
-        return stationarity, self.equality(x), lam * self.inequality(x)
+        g = self.inequality(x)
+        return stationarity, self.equality(x), torch.where(_active(g, lam), g, lam)
+
+    def active(self, point: Point) -> Tensor:
+        """The active inequalities: those whose multiplier is positive and exceeds the slack; (*batch, m), bool."""
+        return _active(self.inequality(point[0]), point[2])
 
     def hessian(self, point: Point) -> Tensor:
         """Second derivatives of the Lagrangian by x; (*batch, N, N)."""
@@ -190,23 +196,23 @@ class LocalProblem(SmoothProblem):
         x, nu, lam = point
         equality = derivatives.jacobian(self.equality, x)
         g, inequality = derivatives.value_and_jacobian(self.inequality, x)
-        corner = torch.diag_embed(torch.cat([torch.zeros_like(nu), g], -1))
+        active = _active(g, lam)
+        corner = torch.diag_embed(torch.cat([torch.zeros_like(nu), (~active).to(x.dtype)], -1))
         upper = torch.cat([self.hessian(point), equality.mT, inequality.mT], -1)
-        lower = torch.cat([torch.cat([equality, lam[..., None] * inequality], -2), corner], -1)
+        lower = torch.cat([torch.cat([equality, torch.where(active[..., None], inequality, 0)], -2), corner], -1)
         return torch.cat([upper, lower], -2)
 
     def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
         return smallest_margin(point[2], -self.inequality(point[0]))
 
     def conditions(self, point: Point) -> Conditions:
-        """The theorem's conditions; an inequality is active where its multiplier exceeds its slack, rows are those of
-        g."""
+        """The theorem's conditions; rows are those of g."""
         if not self.constrained and self.size > DENSE_LIMIT:
             return self._conditions_by_products(point)
         x, nu, lam = point
         equality = derivatives.jacobian(self.equality, x)
         g, inequality = derivatives.value_and_jacobian(self.inequality, x)
-        hessian, active = self.hessian(point), lam > -g
+        hessian, active = self.hessian(point), _active(g, lam)
         rank, curvature = rank_and_curvature(hessian, torch.cat([equality, inequality * active[..., None]], -2))
         margin, row = smallest_margin(lam, -g)
         return Conditions(
@@ -245,7 +251,8 @@ class LocalProblem(SmoothProblem):
 
     def _relative(self, point: Point, hessian: Tensor, g: Tensor) -> Tensor:
         x, nu, lam = point
-        slope, h, complementarity = self.residual(point)
+        slope, h, _ = self.residual(point)
+        complementarity = lam * g
         terms = torch.maximum(largest((hessian @ x[..., None])[..., 0]), largest(torch.cat([nu, lam], -1))).clamp_min(1)
         violation = torch.cat([slope / terms[..., None], h, g.clamp_min(0), complementarity / terms[..., None]], -1)
         return largest(violation)
@@ -345,6 +352,10 @@ class RootProblem(SmoothProblem):
             kkt_residual=largest(value) / terms,
             adjoint_condition=torch.where(regular, condition_number(matrix), torch.inf),
         )
+
+
+def _active(g: Tensor, lam: Tensor) -> Tensor:
+    return lam.detach() > (-g.detach()).clamp_min(0)
 
 
 def largest(entries: Tensor) -> Tensor:

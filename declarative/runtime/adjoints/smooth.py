@@ -2,13 +2,14 @@
 
 Local problem with w = (x, nu, lambda), W the Hessian of its Lagrangian, Jh and Jg the Jacobians of its constraints:
 
-              [ W               Jh'   Jg'     ]
-    dF/dw  =  [ Jh              0     0       ]
-              [ diag(lambda)Jg  0     diag(g) ]
+              [ W         Jh'   Jg'         ]
+    dF/dw  =  [ Jh        0     0           ]
+              [ diag(a)Jg 0     I - diag(a) ]
 
-Without inequalities it is symmetric. A root problem has its Jacobian. The matrix is a differentiable function of the
-data and the point, and so is the solution of the system; derivatives of every order follow. Where the matrix is
-singular (a flat valley, a double root) the answer is the least-norm solution.
+where a is one for the active inequalities and zero for the others. Without inequalities it is symmetric. A root
+problem has its Jacobian. The matrix is a differentiable function of the data and the point, and so is the solution of
+the system; derivatives of every order follow. Where the matrix is singular (a flat valley, a double root) the answer
+is the least-norm solution.
 
 Reference: Fiacco, Introduction to Sensitivity and Stability Analysis in Nonlinear Programming, 1983, chapter 3.
 """

@@ -11,6 +11,7 @@ It is taken in two parts, in the row space of Jh and in its null space, read off
 no harm. In the null space M is made positive definite as in `directions`. The step is halved until the
 l1 merit function decreases, or, where the curvature is positive, the KKT residual falls below the best so far:
 the second keeps full steps near the solution, where the merit function would refuse them (the Maratos effect).
+What mu > 0 leaves of slacks and multipliers in the end goes by `newton_polish`.
 
 References: Nocedal and Wright, Numerical Optimization, 2006, chapter 19; Wächter and Biegler, On the implementation of
 an interior-point filter line-search algorithm for large-scale nonlinear programming, 2006.
@@ -23,11 +24,12 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from declarative.runtime import derivatives
 from declarative.runtime.conditions import rank_and_curvature
 from declarative.runtime.problem import Solved
 from declarative.runtime.smooth import LocalProblem, largest
 from declarative.runtime.solvers.directions import dense_direction
+from declarative.runtime.solvers.lagrangian import Values, apply, evaluate, kkt_residual
+from declarative.runtime.solvers.newton_polish import polish
 from declarative.runtime.status import Status
 
 ARMIJO = 1e-4
@@ -56,25 +58,6 @@ class Iterate:
 
 
 @dataclass(frozen=True)
-class Values:
-    """Functions and first derivatives at an iterate; ``stationarity`` is the gradient of the Lagrangian, (B, N)."""
-
-    f: Tensor
-    slope: Tensor
-    h: Tensor
-    Jh: Tensor
-    g: Tensor
-    Jg: Tensor
-    stationarity: Tensor
-
-    @property
-    def finite(self) -> Tensor:
-        return (
-            torch.cat([t.flatten(1) if t.dim() > 1 else t[:, None] for t in vars(self).values()], -1).isfinite().all(-1)
-        )
-
-
-@dataclass(frozen=True)
 class Step:
     """Changes of x, s, nu, lambda, whether the curvature was positive, and the model's curvature along dx (B,)."""
 
@@ -84,13 +67,6 @@ class Step:
     lam: Tensor
     convex: Tensor
     curvature: Tensor
-
-
-def evaluate(problem: LocalProblem, x: Tensor, nu: Tensor, lam: Tensor) -> Values:
-    f, slope = derivatives.value_and_gradient(problem.objective, x)
-    h, Jh = derivatives.value_and_jacobian(problem.equality, x)
-    g, Jg = derivatives.value_and_jacobian(problem.inequality, x)
-    return Values(f, slope, h, Jh, g, Jg, slope + _apply(Jh.mT, nu) + _apply(Jg.mT, lam))
 
 
 @dataclass(frozen=True)
@@ -114,7 +90,7 @@ class InteriorNewton:
                 break
             here, now = problem.take(index), iterate.take(index)
             values = evaluate(here, now.x, now.nu, now.lam)
-            residual = _residual(now, values)
+            residual = kkt_residual(values, now.nu, now.lam)
             error[index] = residual
             ended = residual <= tolerance
             now = _lower_barrier(now, values, tolerance)
@@ -130,8 +106,13 @@ class InteriorNewton:
             outcome = torch.where(ended, int(Status.SOLVED), outcome)
             status[index] = outcome.to(torch.int8)
             index = index[outcome == Status.MAX_ITERATIONS]
-        status = _second_order(problem, iterate, status)
-        return Solved((iterate.x, iterate.nu, iterate.lam), status, iterations, error)
+        x, nu, lam = iterate.x, iterate.nu, iterate.lam
+        index = (status == Status.SOLVED).nonzero()[:, 0]
+        if index.numel():
+            here = problem.take(index)
+            x[index], nu[index], lam[index], error[index] = polish(here, x[index], nu[index], lam[index])
+            status[index[_is_saddle(here, x[index], nu[index], lam[index])]] = Status.SADDLE
+        return Solved((x, nu, lam), status, iterations, error)
 
 
 def _begin(problem: LocalProblem) -> tuple[Iterate, Tensor]:
@@ -144,26 +125,13 @@ def _begin(problem: LocalProblem) -> tuple[Iterate, Tensor]:
     values = evaluate(problem, x, torch.zeros_like(h), lam)
     finite = values.finite
     Jh = torch.where(finite[:, None, None], values.Jh, 0)
-    nu = -_apply(torch.linalg.pinv(Jh.mT), torch.where(finite[:, None], values.stationarity, 0))
+    nu = -apply(torch.linalg.pinv(Jh.mT), torch.where(finite[:, None], values.stationarity, 0))
     nu = torch.where((nu.abs() <= 1e3).all(-1, keepdim=True), nu, 0)
     return Iterate(x, s, nu, lam, mu, torch.ones_like(mu), torch.full_like(mu, torch.inf)), finite
 
 
-def _residual(now: Iterate, values: Values) -> Tensor:
-    """Largest entry of (grad_x L, h, max(g, 0), lambda * g), the first relative to the size of its terms; (B,)."""
-    scale = torch.maximum(largest(now.nu), largest(now.lam)).clamp_min(1)
-    return torch.stack(
-        [
-            largest(values.stationarity) / scale,
-            largest(values.h),
-            largest(values.g.clamp_min(0)),
-            largest(now.lam * values.g) / scale,
-        ]
-    ).amax(0)
-
-
 def _barrier_error(now: Iterate, values: Values) -> Tensor:
-    """As `_residual`, for the barrier problem of ``now.mu``."""
+    """As `kkt_residual`, for the barrier problem of ``now.mu``."""
     scale = torch.maximum(largest(now.nu), largest(now.lam)).clamp_min(1)
     return torch.stack(
         [
@@ -202,13 +170,13 @@ def _step(problem: LocalProblem, now: Iterate, values: Values) -> Step:
     matrix = hessian + wide.Jg.mT @ (weight[..., None] * wide.Jg)
     gap = wide.g + now.s
     centring = now.mu[:, None] / now.s - now.lam + weight * gap
-    right = -(wide.stationarity + _apply(wide.Jg.mT, centring))
+    right = -(wide.stationarity + apply(wide.Jg.mT, centring))
     finite = matrix.isfinite().all(-1).all(-1) & wide.finite & right.isfinite().all(-1)
     matrix, right = torch.where(finite[:, None, None], matrix, 0), torch.where(finite[:, None], right, torch.nan)
     dx, dnu, convex = _constrained_step(matrix, right, torch.where(finite[:, None, None], wide.Jh, 0), wide.h)
-    ds = -gap - _apply(wide.Jg, dx)
+    ds = -gap - apply(wide.Jg, dx)
     dlam = now.mu[:, None] / now.s - now.lam - weight * ds
-    curvature = (dx * _apply(matrix, dx)).sum(-1)
+    curvature = (dx * apply(matrix, dx)).sum(-1)
     return Step(dx.to(dtype), ds.to(dtype), dnu.to(dtype), dlam.to(dtype), convex, curvature.to(dtype))
 
 
@@ -223,15 +191,15 @@ def _constrained_step(matrix: Tensor, right: Tensor, rows: Tensor, offset: Tenso
     kept = singular > 10 * floor
     inverse = torch.where(kept, 1 / torch.where(kept, singular, 1), 0)
     axes = axes * kept[..., None]
-    normal = -_apply(axes.mT, inverse * _apply(left.mT, offset))
+    normal = -apply(axes.mT, inverse * apply(left.mT, offset))
     spanned = axes.mT @ axes
     null = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device) - spanned
     level = matrix.diagonal(dim1=-2, dim2=-1).abs().amax(-1).clamp_min(1e-8)[:, None, None]
     restricted = null @ matrix @ null
     restricted = (restricted + restricted.mT) / 2 + level * spanned
-    tangent = dense_direction(restricted, -_apply(null, right - _apply(matrix, normal)))
-    step = normal + _apply(null, tangent.step)
-    dnu = _apply(left, inverse * _apply(axes, right - _apply(matrix, step)))
+    tangent = dense_direction(restricted, -apply(null, right - apply(matrix, normal)))
+    step = normal + apply(null, tangent.step)
+    dnu = apply(left, inverse * apply(axes, right - apply(matrix, step)))
     return step, dnu, tangent.convex
 
 
@@ -274,20 +242,15 @@ def _advance(problem: LocalProblem, now: Iterate, values: Values, step: Step) ->
     return result, moved
 
 
-def _second_order(problem: LocalProblem, iterate: Iterate, status: Tensor) -> Tensor:
-    """SADDLE for solved instances whose curvature is negative along the active constraints."""
-    status = status.clone()
-    accuracy = torch.finfo(iterate.x.dtype).eps ** 0.5
-    index = (status == Status.SOLVED).nonzero()[:, 0]
-    if index.numel():
-        at, here = iterate.take(index), problem.take(index)
-        hessian = here.hessian((at.x, at.nu, at.lam))
-        values, active = evaluate(here, at.x, at.nu, at.lam), at.lam > at.s
-        rows = torch.cat([values.Jh, values.Jg * active[..., None]], -2)
-        _, smallest = rank_and_curvature(hessian, rows)
-        saddle = smallest < -accuracy * hessian.abs().amax((-2, -1)).clamp_min(1e-8)
-        status[index[saddle]] = Status.SADDLE
-    return status
+def _is_saddle(problem: LocalProblem, x: Tensor, nu: Tensor, lam: Tensor) -> Tensor:
+    """Whether the curvature is negative along the active constraints; (B,)."""
+    hessian = problem.hessian((x, nu, lam))
+    values = evaluate(problem, x, nu, lam)
+    rows = torch.cat([values.Jh, values.Jg * problem.active((x, nu, lam))[..., None]], -2)
+    _, smallest = rank_and_curvature(hessian, rows)
+    accuracy = torch.finfo(x.dtype).eps ** 0.5
+    saddle: Tensor = smallest < -accuracy * hessian.abs().amax((-2, -1)).clamp_min(1e-8)
+    return saddle
 
 
 def _merit(now: Iterate, values: Values, penalty: Tensor) -> Tensor:
@@ -305,10 +268,6 @@ def _room(value: Tensor, change: Tensor, fraction: Tensor) -> Tensor:
         return torch.ones_like(fraction)
     ratio = torch.where(change < 0, -fraction[:, None] * value / torch.where(change < 0, change, -1), torch.inf)
     return ratio.amin(-1).clamp_max(1)
-
-
-def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix @ vector[..., None])[..., 0]
 
 
 def _tiny(like: Tensor) -> float:
