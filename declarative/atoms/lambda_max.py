@@ -1,10 +1,11 @@
-"""``lambda_max(X)``: the largest eigenvalue of a symmetric matrix."""
+"""``lambda_max(X)``: the largest eigenvalue of a symmetric matrix, of any other that of its symmetric part."""
 
 from __future__ import annotations
 
 from typing import Any, final
 
 from declarative.atoms.shapes import require_square
+from declarative.atoms.symmetric_part import symmetric_part
 from declarative.ir.atom import Atom, Operand
 from declarative.ir.curvature import Curvature, Monotonicity, Sign
 from declarative.ir.definiteness import is_nsd, is_psd
@@ -15,7 +16,7 @@ from declarative.ir.shape import Shape
 @final
 class LambdaMax(Atom):
     name = "lambda_max"
-    doc = "Largest eigenvalue of a symmetric matrix."
+    doc = "Largest eigenvalue of a symmetric matrix; of any other, of its symmetric part."
     formula = "max {u' X u : u' u = 1}"
     latex = r"\lambda_{\max}(#1)"
     arguments = ("X",)
@@ -37,10 +38,10 @@ class LambdaMax(Atom):
         return (Monotonicity.NONE,)
 
     def torch(self, *args: Operand) -> str:
-        return f"torch.linalg.eigvalsh({args[0].text})[..., -1]"
+        return f"torch.linalg.eigvalsh(functions.symmetric_part({args[0].text}))[..., -1]"
 
     def to_cvxpy(self, cp: Any, *args: Any) -> Any:
-        return cp.lambda_max(args[0])
+        return cp.lambda_max(symmetric_part(cp, args[0]))
 
 
 LAMBDA_MAX = LambdaMax()

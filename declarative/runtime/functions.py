@@ -78,9 +78,14 @@ def at_edge(function: Callable[..., Tensor], x: Tensor, *others: Tensor | float)
     return torch.where(inside, function(torch.where(inside, x, 1), *others), beyond)
 
 
+def symmetric_part(X: Tensor) -> Tensor:
+    """(X + X') / 2, (*batch, n, n)."""
+    return (X + X.mT) / 2
+
+
 def log_det(X: Tensor) -> Tensor:
-    """log det of symmetric X (*batch, n, n), by Cholesky; NaN for an instance that is not positive definite."""
-    return 2 * cholesky(X).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    """log det of the symmetric part of X (*batch, n, n), by Cholesky; NaN where that is not positive definite."""
+    return 2 * cholesky(symmetric_part(X)).diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def cholesky(A: Tensor) -> Tensor:
