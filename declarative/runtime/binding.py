@@ -322,7 +322,7 @@ def _violation(attribute: str, value: Tensor, rank: int) -> Tensor:
 
 
 def culprits(bound: Bound) -> str:
-    """Which arguments were not finite, for the message of a failure."""
+    """Which arguments were not finite, or else break a promise, for the message of a failure."""
     lines = []
     for spec, value in zip(bound.specs, bound.values, strict=True):
         bad = (~torch.isfinite(value)).flatten(value.dim() - spec.rank).any(-1) if spec.rank else ~torch.isfinite(value)
@@ -333,4 +333,9 @@ def culprits(bound: Bound) -> str:
             lines.append(
                 f"`{spec.name}` is not finite in {where}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
             )
+    if not lines:
+        try:
+            check_promises("", bound)
+        except InputError as error:
+            lines.append(str(error).removeprefix(": "))
     return "".join(f"\nnote: {line}" for line in lines)

@@ -172,6 +172,12 @@ def test_a_batch_of_every_rank_and_of_what_is_not_semidefinite() -> None:
     torch.testing.assert_close(single.double(), _nearest_by_hand(P[0]), rtol=0, atol=2e-5)
 
 
+def test_a_matrix_that_breaks_its_promise_is_told() -> None:
+    layer = dl.compile(BALL)()
+    with pytest.raises(dl.SolveError, match="note: `P` of instance 1 is promised psd and is not: off by 2"):
+        layer(torch.stack([_of_rank(2), -2 * torch.eye(4, dtype=torch.float64)]), TARGET)
+
+
 def test_a_singular_form_beside_a_norm() -> None:
     """Against cvxpy, and its gradient in a factor against central differences."""
     source = (

@@ -274,6 +274,14 @@ def test_an_exported_layer_runs_in_another_process(name: str, tmp_path: Path) ->
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
+def test_an_exported_local_problem_of_any_batch() -> None:
+    layer, data = made("local")
+    batch = torch.export.Dim("batch")
+    exported = torch.export.export(layer, tuple(data), dynamic_shapes=(({0: batch}, {0: batch}),))
+    other = GROWING["local"](7, 0)
+    torch.testing.assert_close(exported.module()(*other), layer(*other), rtol=1e-12, atol=1e-13)
+
+
 def test_a_layers_own_functions_stay_in_their_process() -> None:
     layer, data = made("local")
     exported = torch.export.export(layer, tuple(data))
