@@ -286,6 +286,7 @@ def check_promises(layer: str, bound: Bound) -> None:
     """
     for spec, value in zip(bound.specs, bound.values, strict=True):
         core = tuple(range(-spec.rank, 0))
+        value = value.detach()
         value = torch.where(torch.isfinite(value).all(core, keepdim=True) if core else torch.isfinite(value), value, 0)
         for attribute in sorted(spec.attributes):
             broken = _violation(attribute, value, spec.rank)

@@ -175,7 +175,7 @@ def test_a_batch_of_every_rank_and_of_what_is_not_semidefinite() -> None:
 def test_a_matrix_that_breaks_its_promise_is_told() -> None:
     layer = dl.compile(BALL)()
     with pytest.raises(dl.SolveError, match="note: `P` of instance 1 is promised psd and is not: off by 2"):
-        layer(torch.stack([_of_rank(2), -2 * torch.eye(4, dtype=torch.float64)]), TARGET)
+        layer(torch.stack([_of_rank(2), -2 * torch.eye(4, dtype=torch.float64)]).requires_grad_(), TARGET)
 
 
 def test_a_singular_form_beside_a_norm() -> None:
