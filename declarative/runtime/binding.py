@@ -322,18 +322,19 @@ def _violation(attribute: str, value: Tensor, rank: int) -> Tensor:
     return torch.maximum(skew, wrong)
 
 
-def culprits(bound: Bound) -> str:
-    """Which arguments were not finite, or else break a promise, for the message of a failure."""
-    lines = []
+def culprits(bound: Bound, owned: Mapping[str, Tensor]) -> str:
+    """Which arguments were not finite and which of the layer's own tensors, by name, are NaN, or else which argument
+    breaks a promise, for the message of a failure."""
+    lines = [f"the layer's `{name}` holds NaN" for name, value in owned.items() if bool(value.isnan().any())]
     for spec, value in zip(bound.specs, bound.values, strict=True):
         bad = (~torch.isfinite(value)).flatten(value.dim() - spec.rank).any(-1) if spec.rank else ~torch.isfinite(value)
         found = bad.nonzero().tolist()
         if found:
             at = found[0]
-            where = f"instance {at[0] if len(at) == 1 else at}" if at else "every instance, which share it"
-            lines.append(
-                f"`{spec.name}` is not finite in {where}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
-            )
+            where = f" in instance {at[0] if len(at) == 1 else at}" if at else ""
+            shared = ", and all instances share it" if not at and bound.batch else ""
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            lines.append(f"`{spec.name}` is not finite{where}{more}{shared}")
     if not lines:
         try:
             check_promises("", bound)

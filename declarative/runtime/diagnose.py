@@ -13,6 +13,7 @@ Reference: Fiacco, Introduction to Sensitivity and Stability Analysis in Nonline
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import astuple, fields
 from typing import Any
@@ -82,8 +83,7 @@ def diagnose(layer: Layer, bound: Bound, finite_differences: bool | float = Fals
         adjoint_residual=residual.reshape(batch),
         holds=torch.tensor([v.holds for v in verdicts], device=status.device, dtype=torch.bool).reshape(batch),
         meaning=tuple(
-            meanings(v, problem, closed_form=closed_form, adjoint_residual=left)
-            for v, left in zip(verdicts, residual.tolist(), strict=True)
+            meanings(v, problem, adjoint_residual=left) for v, left in zip(verdicts, residual.tolist(), strict=True)
         ),
         disagreement=compared,
     )
@@ -168,6 +168,7 @@ def _verdicts(layer: Layer, bound: Bound, problem: Problem, solved: Solved, cond
     return [
         Verdict(
             status=Status(status),
+            remark="" if Status(status).usable else problem.remark(at, Status(status)),
             independent=rank == rows,
             strict=is_strict,
             rank=rank,
@@ -179,7 +180,9 @@ def _verdicts(layer: Layer, bound: Bound, problem: Problem, solved: Solved, cond
             vertex=curvature == float("inf") and isinstance(problem, DenseQP | ConeProgram),
             linear=is_linear,
         )
-        for status, rank, rows, is_strict, row, curvature, is_linear in zip(*(c.tolist() for c in columns), strict=True)
+        for at, status, rank, rows, is_strict, row, curvature, is_linear in zip(
+            itertools.product(*map(range, solved.status.shape)), *(c.tolist() for c in columns), strict=True
+        )
     ]
 
 

@@ -61,10 +61,9 @@ def failure_message(solved: Solved, problem: Problem | None = None) -> str:
         status = Status(int(solved.status[at]))
         name = f"instance {at[0] if len(at) == 1 else list(at)}" if at else "the instance"
         residual, iterations = float(solved.residual[at]), int(solved.iterations[at])
-        remark = problem.remark(at) if problem is not None else ""
-        lines.append(
-            f"  {name}: {status.label}, residual {residual:.1e} after {iterations} iterations{remark and '; ' + remark}"
-        )
+        remark = problem.remark(at, status) if problem is not None else ""
+        taken = f" after {iterations} iterations" if iterations else ""
+        lines.append(f"  {name}: {status.label}, residual {residual:.1e}{taken}{remark and '; ' + remark}")
     if len(failed) > 8:
         lines.append(f"  and {len(failed) - 8} more")
     headline = f"{len(failed)} of {total} instances were not solved" if total > 1 else "the problem was not solved"

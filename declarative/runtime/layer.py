@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["POLICIES", "SETTINGS", "Block", "Layer", "Solution"]
 
+INTERIOR = {"QPPoint": "a quadratic program", "ConePoint": "a cone program"}
+"""What an interior point method solves, by the name of the points."""
+
 CALLS_REMEMBERED = 64
 """Shapes of arguments that a layer remembers as fitting; a call of the same shapes is not checked again."""
 
@@ -139,8 +142,6 @@ class Layer(Owner):
         """
         if autocast_is_on():
             return called_without_autocast(Layer.forward, self, args, kwargs)
-        if self.on_failure not in POLICIES:
-            raise InputError(f"{self._name}: on_failure is {self.on_failure!r}; expected one of {POLICIES}")
         bound = self.bind(*args, **kwargs)
         if self.on_failure == "nan":
             bound, solved = self._tolerant(bound, "nan")
@@ -161,7 +162,7 @@ class Layer(Owner):
         except SolveError as error:
             if error.solved is not None:
                 self._watched(bound, error.solved)
-            raise SolveError(f"{self._name}: {error}{culprits(bound)}", error.solved) from None
+            raise SolveError(f"{self._name}: {error}{culprits(bound, self._tensors_by_name())}", error.solved) from None
         return self._outputs(bound, self._watched(bound, solved).point)
 
     def solve(self, *args: Any, **kwargs: Any) -> Solution:
@@ -235,7 +236,19 @@ class Layer(Owner):
     def warm_start(self, value: bool) -> None:
         if setting(self._name, "warm_start", value) and self.solution is not None:
             raise InputError(f"{self._name}: warm_start is True, but this layer is a closed form; expected False")
+        if value:
+            self._refuse_warm_start()
         self._warm_start, self._starts = value, None
+
+    def _refuse_warm_start(self) -> None:
+        """Raise `InputError` where an interior point method solves; what is not known before the call, it refuses."""
+        from declarative.runtime.warm_start import refused
+
+        kind = INTERIOR.get(getattr(self.point_type, "__name__", ""))
+        if hasattr(self, "objective") and any(hasattr(self, rows) for rows in ("equalities", "inequalities")):
+            kind = "a local problem with constraints"
+        if kind is not None:
+            raise InputError(refused(self._name, kind))
 
     @property
     def smooth(self) -> float:

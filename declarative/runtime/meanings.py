@@ -20,11 +20,13 @@ from declarative.runtime.status import Status
 class Verdict:
     """Which conditions of the theorem hold in one instance, and what its numbers were.
 
-    ``weakest`` names the inequality of smallest margin. ``flat`` and ``saddle``: the second-order margin is zero, or
-    negative. ``vertex``: the active rows leave no direction free; ``linear``: the objective has no quadratic part.
+    ``remark``: what the problem remarks on a failure. ``weakest`` names the inequality of smallest margin. ``flat`` and
+    ``saddle``: the second-order margin is zero, or negative. ``vertex``: the active rows leave no direction free;
+    ``linear``: the objective has no quadratic part.
     """
 
     status: Status
+    remark: str
     independent: bool
     strict: bool
     rank: int
@@ -44,27 +46,30 @@ class Verdict:
 REFUSED = 'the call raises, or with on_failure = "nan" returns NaN with zero gradient'
 
 FAILURES = {
-    Status.INACCURATE: f"inaccurate: the point is near a solution, and its gradient cannot be trusted; {REFUSED}",
-    Status.INFEASIBLE: f"infeasible: no point satisfies the constraints; {REFUSED}",
-    Status.UNBOUNDED: f"unbounded: the objective has no least value; {REFUSED}",
-    Status.MAX_ITERATIONS: f"max_iterations: the solver stopped before a solution; {REFUSED}",
-    Status.NOT_FINITE: f"not_finite: an argument is NaN or infinite, or a function is at the start; {REFUSED}",
+    Status.INACCURATE: "the point is near a solution, and its gradient cannot be trusted",
+    Status.INFEASIBLE: "no point satisfies the constraints",
+    Status.UNBOUNDED: "the objective has no least value",
+    Status.MAX_ITERATIONS: "the solver stopped before a solution",
+    Status.NOT_FINITE: "an argument is NaN or infinite, or a function is at the start",
 }
+"""What a status says of an instance where the problem has no remark of its own."""
 
+
+WEAK = "the gradient is an element of the generalised Jacobian, with the constraint counted as inactive"
 
 APPROXIMATE = 1e-6, 1e-3
 """In float64 and float32: relative residual of the adjoint system above which a gradient is called approximate."""
 
 
-def meanings(
-    verdict: Verdict, problem: Problem, *, closed_form: bool, adjoint_residual: float = 0.0
-) -> tuple[str, ...]:
+def meanings(verdict: Verdict, problem: Problem, *, adjoint_residual: float = 0.0) -> tuple[str, ...]:
     """One sentence for each thing to know about the gradient of an instance; empty where all is well."""
-    told = [FAILURES[verdict.status]] if verdict.status in FAILURES else []
+    told = []
+    if verdict.status in FAILURES:
+        told.append(f"{verdict.status.label}: {verdict.remark or FAILURES[verdict.status]}; {REFUSED}")
     if not verdict.independent:
         told.append(f"LICQ fails: rank {verdict.rank} of {verdict.rows}; {_dependent(problem)}")
     if not verdict.strict:
-        told.append(f"weakly active: {verdict.weakest}; {_weak(problem, closed_form)}")
+        told.append(f"weakly active: {verdict.weakest}; {WEAK}")
     if verdict.saddle or verdict.status is Status.SADDLE:
         told.append(
             f"saddle: second-order margin {verdict.second_order:.2g}; the gradient is that of the stationary branch, "
@@ -89,12 +94,6 @@ def _dependent(problem: Problem) -> str:
     if isinstance(problem, RootProblem):
         return "the Jacobian of the equations is singular, and no differentiable branch passes through the root"
     return "the gradient of the variables is by the minimum-norm multiplier; the duals are not unique"
-
-
-def _weak(problem: Problem, closed_form: bool) -> str:
-    if closed_form or isinstance(problem, DenseQP | ConeProgram):
-        return "the gradient is an element of the generalised Jacobian, with the constraint counted as inactive"
-    return "the gradient is an element of the generalised Jacobian, between the constraint's being active and inactive"
 
 
 def _vertex(linear: bool) -> str:

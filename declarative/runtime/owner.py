@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from declarative.runtime.warm_start import Starts
 
 POLICIES = ("raise", "nan")
+NEVER_NONE = ("on_failure", "check_inputs", "warm_start", "smooth")
 SETTINGS = ("on_failure", "check_inputs", "tolerance", "max_iterations", "warm_start", "smooth")
 
 
@@ -64,11 +65,11 @@ class Owner(nn.Module, metaclass=Made):
         self._monitors: tuple[weakref.ref[Monitor], ...] = ()
         self._starts: Starts | None = None  # made where `warm_start` is on
         self._number = number_of(self)
-        given = {name: value for name, value in keywords.items() if value is not None}
+        given = {name: value for name, value in keywords.items() if value is not None or name in NEVER_NONE}
         self._refuse_unknown(given)
         self.on_failure, self.check_inputs, self.tolerance, self.max_iterations = "raise", False, None, None
         for name, value in {**self.settings, **{k: v for k, v in given.items() if k in SETTINGS}}.items():
-            setattr(self, name, setting(self._name, name, value))
+            setattr(self, name, value)
         self.sizes: dict[str, int] = self._sizes(given)
         for name in self.externs:
             if not isinstance(given.get(name), nn.Module):
@@ -95,6 +96,11 @@ class Owner(nn.Module, metaclass=Made):
         kept: Any = self.unconstrained if "unconstrained" in self._modules else {}
         names = (spec.name for spec in self.parameters_of_layer)
         return {name: kept[name] if name in kept else getattr(self, name) for name in names}
+
+    def _tensors_by_name(self) -> dict[str, Tensor]:
+        """The layer's own parameters as its problem takes them, and the externs' weights."""
+        own = {spec.name: getattr(self, spec.name) for spec in self.parameters_of_layer}
+        return own | {f"{e}.{n}": w for e in self.externs for n, w in getattr(self, e).named_parameters()}
 
     @property
     def _name(self) -> str:
@@ -218,7 +224,7 @@ class Owner(nn.Module, metaclass=Made):
             with torch.no_grad():
                 raw.copy_(inverse)
             return
-        super().__setattr__(name, value)
+        super().__setattr__(name, setting(self._name, name, value) if name in SETTINGS else value)
 
 
 def _numbers(layer: str, spec: Spec, value: Any) -> Tensor:
@@ -233,7 +239,9 @@ def _numbers(layer: str, spec: Spec, value: Any) -> Tensor:
 
 
 def setting(layer: str, name: str, value: Any) -> Any:
-    """The value of a setting; raises `InputError` for one that cannot be."""
+    """The value of a setting; raises `InputError` for one that cannot be. None leaves a solver's own."""
+    if value is None and name in SETTINGS and name not in NEVER_NONE:
+        return None
     number = isinstance(value, Real) and not isinstance(value, bool)
     match name:
         case "on_failure":

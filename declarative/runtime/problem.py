@@ -15,6 +15,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from declarative.runtime.status import Status
+
 Point = tuple[Tensor, ...]
 
 
@@ -68,9 +70,9 @@ class Problem(ABC):
         """All but the data, as a node of a graph carries it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a node of a compiled graph")
 
-    def remark(self, at: tuple[int, ...]) -> str:
-        """What the instance at an index of the batch lacks that its class promises, for the message of its failure;
-        empty where it lacks nothing."""
+    def remark(self, at: tuple[int, ...], status: Status) -> str:
+        """What is known of the instance at an index of the batch that ended with a status, for the message of its
+        failure: what it lacks that its class promises, or what the status does not say; empty where nothing is."""
         return ""
 
     @property

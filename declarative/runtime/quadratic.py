@@ -34,6 +34,7 @@ from declarative.runtime.conditions import Conditions, condition_number, rank_an
 from declarative.runtime.convexity import lack_of_convexity
 from declarative.runtime.errors import InputError
 from declarative.runtime.problem import Point, Problem, Stated
+from declarative.runtime.status import Status
 
 CORE_RANKS = {"P": 2, "q": 1, "A": 2, "b": 1, "G": 2, "h": 1, "lower": 1, "upper": 1}
 
@@ -237,7 +238,9 @@ class DenseQP(Problem):
         ]
         return _elementwise_largest(worst)
 
-    def remark(self, at: tuple[int, ...]) -> str:
+    def remark(self, at: tuple[int, ...], status: Status) -> str:
+        if status in (Status.INFEASIBLE, Status.NOT_FINITE):
+            return ""
         return lack_of_convexity(self.P.expand(*self.batch_shape, self.n, self.n)[at])
 
     def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,7 @@ from declarative.runtime.errors import InputError
 from declarative.runtime.lanczos import extreme_eigenvalues
 from declarative.runtime.linear_solve import linear_solve
 from declarative.runtime.problem import Point, Problem
+from declarative.runtime.status import Status
 
 BatchedFunction = Callable[..., Tensor]
 
@@ -39,6 +40,15 @@ DENSE_LIMIT = 512
 """Variables beyond which the conditions of a problem without constraints are measured by products with its Hessian."""
 
 LANCZOS_STEPS = 100
+
+KINKS = (
+    "if an extern has kinks, as ReLU, abs and max have, the solver stalls at them: expected a module that is twice "
+    "differentiable, with Softplus, SiLU or Tanh in place of ReLU"
+)
+NO_DESCENT = (
+    "the violation of the constraints goes no lower in the neighbourhood that this start leads to; whether a point "
+    "elsewhere satisfies them is not known: try another start"
+)
 
 
 class SmoothProblem(Problem):
@@ -100,6 +110,9 @@ class SmoothProblem(Problem):
 
     @abstractmethod
     def residual(self, point: Point) -> Point: ...
+
+    def remark(self, at: tuple[int, ...], status: Status) -> str:
+        return KINKS if self._weight_count and status in (Status.INACCURATE, Status.MAX_ITERATIONS) else ""
 
     def _evaluate(self, function: BatchedFunction, x: Tensor) -> Tensor:
         arguments, ranks = (x, *self._tensors[:-1]), (1, *self._core_ranks[:-1])
@@ -174,6 +187,9 @@ class LocalProblem(SmoothProblem):
         """Second derivatives of the Lagrangian by x; (*batch, N, N)."""
         x, nu, lam = point
         return derivatives.hessian(lambda y: self.lagrangian(y, nu, lam), x)
+
+    def remark(self, at: tuple[int, ...], status: Status) -> str:
+        return NO_DESCENT if status is Status.INFEASIBLE else super().remark(at, status)
 
     def feasibility(self) -> LocalProblem:
         """The problem of least violation, (|h|^2 + |max(g, 0)|^2) / 2, without constraints, from the same start."""

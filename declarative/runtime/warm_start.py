@@ -110,13 +110,18 @@ def starts_of(layer: Layer, problem: Problem, solver: Solver) -> Starts:
     return layer._starts
 
 
+def refused(layer: str, kind: str) -> str:
+    """What is said of a problem that an interior point method solves."""
+    return (
+        f"{layer}: warm_start is True, but {kind} is solved by an interior point method, which gains nothing from it; "
+        f"{FOR}"
+    )
+
+
 def _refuse(layer: str, problem: Problem, solver: Solver, gradient: str) -> None:
     if not isinstance(problem, SmoothProblem) or (isinstance(problem, LocalProblem) and problem.constrained):
         kind = "a local problem with constraints" if isinstance(problem, LocalProblem) else type(problem).__name__
-        raise InputError(
-            f"{layer}: warm_start is True, but {kind} is solved by an interior point method, which gains nothing from "
-            f"it; {FOR}"
-        )
+        raise InputError(refused(layer, kind))
     if gradient != "implicit":
         raise InputError(
             f"{layer}: warm_start is True, but the gradient is {gradient!r}, that of iterations from the program's "

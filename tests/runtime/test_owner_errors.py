@@ -84,3 +84,32 @@ def test_a_learned_zero_is_trained_away_from_it(kind: type[dl.Layer], dtype: tor
 def test_a_layer_prints_on_one_line(kind: type[dl.Layer]) -> None:
     assert repr(kind()) == "Lasso(x[n]; learned lam)"
     assert repr(nn.Sequential(kind())) == "Sequential(\n  (0): Lasso(x[n]; learned lam)\n)"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("tolerance", "x", "a positive number"),
+        ("tolerance", -1, "a positive number"),
+        ("max_iterations", 0, "a whole number, at least 1"),
+        ("check_inputs", "yes", "True or False"),
+        ("on_failure", "ignore", "'raise' or 'nan'"),
+        ("warm_start", 1, "True or False"),
+        ("smooth", None, "a number, at least 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused_where_it_is_set(kind: type[dl.Layer], name: str, value: Any, expected: str) -> None:
+    layer = kind()
+    before = getattr(layer, name)
+    with pytest.raises(dl.InputError, match=f"{name} is {value!r}; expected {expected}"):
+        setattr(layer, name, value)
+    assert getattr(layer, name) == before
+    with pytest.raises(dl.InputError, match=f"{name} is {value!r}; expected {expected}"):
+        kind(**{name: value})
+
+
+def test_none_leaves_the_solver_its_own_tolerance(kind: type[dl.Layer]) -> None:
+    layer = kind(tolerance=1e-3)
+    layer.tolerance, layer.max_iterations = None, None
+    assert layer.tolerance is None
+    assert kind(tolerance=None).tolerance is None

@@ -138,10 +138,15 @@ def test_refused_where_it_has_no_place() -> None:
         closed(warm_start=True)
     with pytest.raises(dl.InputError, match=r"warm_start is 'yes'; expected True or False"):
         closed(warm_start="yes")
-    for objective, more in (("c' @ x", ""), ("c' @ x", "\n  norm2(x) <= 1")):
-        layer = dl.compile(box.format(objective, more))(warm_start=True)
+    for objective, more in (("c' @ x", ""), ("c' @ x", "\n  norm2(x) <= 1"), ("locally sum(exp(x)) + c' @ x", "")):
+        text = box.format(objective, more)
+        kind = dl.compile(text.replace("var x[2]", "var x[2] from 0") if "locally" in objective else text)
         with pytest.raises(dl.InputError, match="an interior point method, which gains nothing from it"):
-            layer(vector(1.0, 2.0))
+            kind(warm_start=True)
+        layer = kind()
+        with pytest.raises(dl.InputError, match="an interior point method, which gains nothing from it"):
+            layer.warm_start = True
+        assert not layer.warm_start
     local = dl.compile(WELL)(warm_start=True)
     local.gradient = "unrolled"
     with pytest.raises(dl.InputError, match="the gradient is 'unrolled'"):

@@ -100,7 +100,9 @@ class InteriorNewton:
             kept = index[~ended]
             iterate = iterate.put(kept, now.take((~ended).nonzero()[:, 0]))
             outcome = torch.where(moved, int(Status.MAX_ITERATIONS), int(Status.INACCURATE))
-            outcome = torch.where(step.x.isfinite().all(-1), outcome, int(Status.NOT_FINITE))
+            # Later than at the start, a step that is not finite is one that the iterates have run into: a stall.
+            broken = torch.where(iterations[index] > 1, int(Status.INACCURATE), int(Status.NOT_FINITE))
+            outcome = torch.where(step.x.isfinite().all(-1), outcome, broken)
             far = now.x.abs().amax(-1) > problem.start[index].abs().amax(-1).clamp_min(1) / torch.finfo(dtype).eps
             outcome = torch.where(far, int(Status.UNBOUNDED), outcome)
             outcome = torch.where(ended, int(Status.SOLVED), outcome)
