@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -113,12 +113,13 @@ def _problem(task: Task, tensors: Sequence[Tensor], sizes: Sequence[int]) -> Pro
     return restated(task.problem, sizes, task.living(), tensors)
 
 
-def _with_autograd() -> AbstractContextManager[object]:
-    """Autograd as outside of an operator, in whose kernels torch switches it off; solvers and adjoints need it."""
-    stack = ExitStack()
-    none = torch._C._dispatch_tls_local_exclude_set() - torch._C._dispatch_tls_local_exclude_set()
-    stack.enter_context(torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), none))
-    return stack
+@contextmanager
+def _as_in_a_call() -> Iterator[None]:
+    """Autograd and torch.func as outside of an operator: in its kernels torch leaves them out, and solvers and adjoints
+    need them. Autocast, which torch leaves out by the same means wherever it is off, is left out again."""
+    included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+    with torch._C._ForceDispatchKeyGuard(included, excluded - excluded), torch._C._DisableAutocast():
+        yield
 
 
 def _owned(results: Sequence[Tensor]) -> list[Tensor]:
@@ -130,7 +131,7 @@ def _owned(results: Sequence[Tensor]) -> list[Tensor]:
 def _solve(tensors: list[Tensor], sizes: list[int], how: str) -> list[Tensor]:
     task = _task(how)
     problem = _problem(task, [t.detach() for t in tensors], sizes)
-    with _with_autograd(), torch.no_grad():
+    with _as_in_a_call(), torch.no_grad():
         solved = implicit.solve(problem, task.solver(problem), task.adjoint(problem), task.on_failure)
     return _owned([*solved.point, solved.status, solved.iterations, solved.residual])
 
@@ -175,7 +176,7 @@ def _pulled_back(
     problem = _problem(task, [t.detach() for t in tensors], sizes)
     at, given = tuple(p.detach() for p in point), tuple(b.detach() for b in bars)
     adjoint = task.adjoint(problem)
-    with _with_autograd():
+    with _as_in_a_call():
         with torch.no_grad():
             found = adjoint.pull_back(problem, at, given, status, wanted)
         if found is None:

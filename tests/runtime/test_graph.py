@@ -170,6 +170,45 @@ def test_one_graph_with_the_same_numbers(name: str) -> None:
         torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_one_graph_with_the_same_numbers_in_float32(name: str) -> None:
+    """Where an operator of torch runs, autocast is off by a mask of keys; products in half precision would be off by
+    some 1e-3."""
+    layer, data = made(name)
+    layer, data = layer.float(), [d.float() for d in data]
+    expected = outputs_and_gradients(layer, layer, data)
+    found = outputs_and_gradients(compiled(layer), layer, data)
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
+    exported = torch.export.export(layer, tuple(data)).module()
+    values, wanted = exported(*data), layer(*data)
+    torch.testing.assert_close(*(tuple(v) if isinstance(v, tuple) else (v,) for v in (values, wanted)))
+
+
+class Precise(nn.Module):
+    """Notes the dtype of its matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.seen = decoder().float(), set[torch.dtype]()
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.seen |= {(z[..., None, :] @ z[..., :, None]).dtype}
+        return self.inner(z)
+
+
+@pytest.mark.parametrize("lowered", [False, True], ids=["plain", "autocast"])
+def test_an_exported_graph_runs_externs_without_autocast(lowered: bool) -> None:
+    """In both passes, whether the caller of the graph is in a region of autocast or not."""
+    layer = dl.compile(INFER)(decode=Precise())
+    data = [numbers(3, 5).float(), 0.1 * numbers(3, 2).float()]
+    graph = torch.export.export(layer, tuple(data)).module()
+    layer.decode.seen.clear()
+    with torch.autocast("cpu", enabled=lowered):
+        graph(data[0], data[1].requires_grad_()).sum().backward()
+    assert layer.decode.seen == {torch.float32}
+
+
 @pytest.mark.parametrize("name", ["qp", "sparsemax", "cone", "constrained"])
 def test_nan_for_what_has_no_solution(name: str) -> None:
     """An instance with a NaN has the data of another inside of the graph, and must not return its solution."""
