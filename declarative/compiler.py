@@ -5,17 +5,17 @@ from __future__ import annotations
 import builtins
 import hashlib
 import linecache
+import operator
 import sys
 import types
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
-
-import torch
 
 from declarative.canonical.mismatch import Mismatch
 from declarative.codegen.names import class_name
@@ -24,7 +24,6 @@ from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
 from declarative.frontend import parse_program
 from declarative.frontend.read import read_text
 from declarative.ir.program import Program
-from declarative.runtime.errors import InputError
 from declarative.runtime.layer import Layer
 from declarative.structures import Canonical, Match, Recognition, canonicalise, recognise
 from declarative.structures.cone_program import ConeProgramMatch
@@ -157,18 +156,25 @@ def _returned(source: str, name: str, values: tuple[Any, ...]) -> Any:
 def specialising(compilation: Compilation, sizes: Mapping[str, int], key: str | None = None) -> type[Layer]:
     """A class that emits, for the sizes of each call, the class that serves them, once; pickles know it by ``key``."""
     program, match = compilation.program, compilation.match
-    made: dict[tuple[tuple[str, int], ...], type[Layer]] = {}
+    made: dict[tuple[int, ...], type[Layer]] = {}
+    names = [d.name for d in program.dimensions]
+
+    def make(key: tuple[int, ...]) -> None:
+        made[key] = load(emit(program, match, dict(zip(names, key, strict=True))), compilation.class_name)
+
+    def provide(*key: int) -> None:
+        """Make the class where it is not there: while torch traces the call, too, out of the trace's reach."""
+        if key not in made:
+            with ThreadPoolExecutor(1) as apart:
+                apart.submit(make, key).result()
+
+    # A tracer runs it at once and does not look into it, as with torch.compiler.assume_constant_result, whose import of
+    # that tracer takes longer than torch's own.
+    provide._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def specialised(self: Layer, found: Mapping[str, int]) -> type[Layer]:
-        key = tuple((d.name, found[d.name]) for d in program.dimensions)
-        if key not in made:
-            if torch.compiler.is_compiling():  # what is emitted cannot be traced while it is being emitted
-                named = ", ".join(f"{name}={size}" for name, size in key)
-                raise InputError(
-                    f"{compilation.class_name}: the module of sizes {named} is not there yet; give them to "
-                    f"dl.compile(..., {named}), or call the layer once with these shapes before torch.compile"
-                )
-            made[key] = load(emit(program, match, dict(key)), compilation.class_name)
+        key = tuple(operator.index(found[name]) for name in names)  # sizes that are symbols become these numbers
+        provide(*key)
         return made[key]
 
     def source(cls: type[Layer]) -> str:

@@ -342,13 +342,32 @@ def test_unrolled_gradients_are_refused() -> None:
         compiled(layer)(*data)
 
 
-def test_open_sizes_of_a_cone_program_are_emitted_before() -> None:
-    layer = dl.compile(CONE.replace("n = 3", "n"))()
-    c, r = CASES["cone"][1]
-    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"give them to dl.compile\(..., n=3\)"):
-        compiled(layer)(c, r)
-    expected = layer(c, r)
-    torch.testing.assert_close(compiled(layer)(c, r), expected, rtol=1e-12, atol=1e-13)
+@pytest.mark.parametrize("mode", ["compile", "dynamic", "strict", "traced"])
+def test_sizes_are_emitted_while_a_graph_is_made(mode: str) -> None:
+    layer = dl.compile(CONE.replace("n = 3", "n"))().to(F64)
+    function = compiled(layer, dynamic=True if mode == "dynamic" else None)
+    for n in (3, 2):
+        data = numbers(3, n), positive()
+        if mode in ("strict", "traced"):
+            function = torch.export.export(layer, data, strict=mode == "strict").module()
+        found = function(*data)
+        torch.testing.assert_close(found, layer(*data), rtol=1e-12, atol=1e-13)
+        named = dl.compile(CONE, n=n)()(*data)
+        torch.testing.assert_close(found, named, rtol=1e-12, atol=1e-13)
+
+
+def test_a_graph_is_made_before_cvxpy_is_imported(tmp_path: Path) -> None:
+    """As in a process that compiles at once: torch's compiler must not follow the emission, imports and all."""
+    (tmp_path / "ball.opt").write_text(CONE.replace("n = 3", "n"))
+    program = (
+        "import sys, torch, declarative as dl\n"
+        f"layer = dl.compile({str(tmp_path / 'ball.opt')!r})()\n"
+        "assert 'cvxpy' not in sys.modules\n"
+        "data = torch.tensor([[1.0, -2.0]]), torch.tensor(0.5)\n"
+        "found = torch.compile(layer, backend='eager')(*data)\n"
+        "torch.testing.assert_close(layer(*data), found)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
 
 
 def test_operators_by_torchs_own_checks() -> None:
