@@ -117,7 +117,8 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
 def _common(parser: Parser, color: str) -> None:
     paint = "`auto` paints on a terminal unless NO_COLOR is set"
     parser.add_argument("--color", choices=("auto", "always", "never"), default=color, help=paint)
-    parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    trace = "after an internal error, print where it came from"
+    parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=trace)
 
 
 def _files(parser: Parser) -> None:
@@ -131,8 +132,8 @@ def _data(parser: Parser) -> None:
     parser.add_argument("--extern", action="append", default=[], type=_named, metavar="NAME=MODULE", help=module)
     precision = "the precision of the data (default: float64)"
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64", help=precision)
-    draws = "seed of what is drawn: learned parameters and externs without values"
-    parser.add_argument("--seed", type=int, metavar="INT", help=draws)
+    draws = "seed of what is drawn: learned parameters and externs without values (default: 0)"
+    parser.add_argument("--seed", type=int, default=0, metavar="INT", help=draws)
 
 
 def _named(text: str) -> tuple[str, str]:

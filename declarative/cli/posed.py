@@ -24,6 +24,7 @@ from declarative.ir.program import Program
 from declarative.ir.shape import show
 from declarative.runtime.errors import InputError
 from declarative.runtime.layer import Layer
+from declarative.runtime.parametrizations import DRAWN, initial_words
 from declarative.runtime.sizes import parse
 
 
@@ -43,8 +44,7 @@ def pose(arguments: Namespace, terminal: Terminal) -> Posed:
     """Read the program and its data. Raises `DiagnosticError` with everything that does not fit."""
     sizes = named(arguments.dim, "--dim")
     program = load(arguments.file, sizes, terminal)
-    if arguments.seed is not None:
-        torch.manual_seed(arguments.seed)
+    torch.manual_seed(arguments.seed)
     dtype = getattr(torch, arguments.dtype)
     values = _values(program, named(arguments.param, "--param"), dtype)
     externs = _externs(program, named(arguments.extern, "--extern"), dtype)
@@ -59,7 +59,18 @@ def pose(arguments: Namespace, terminal: Terminal) -> Posed:
         bound = layer.bind(**call)
     except InputError as error:
         raise _misfit(program, str(error)) from None
+    _tell_initial(program, owned, arguments.seed, terminal)
     return Posed(program, compilation, layer, call, {**found, **bound.sizes}, bound.batch)
+
+
+def _tell_initial(program: Program, owned: Mapping[str, Tensor], seed: int, terminal: Terminal) -> None:
+    """Say which learned parameters have no value and what stands for it: the solution is one of that value."""
+    for p in program.parameters:
+        if p.binding == "learned" and p.name not in owned:
+            value = initial_words(frozenset(p.attributes))
+            drawn = f" (seed {seed}; another with --seed)" if value == DRAWN else ""
+            example = f"{p.name}.npy" if p.shape else "0.1"
+            terminal.line(f"learned `{p.name}` has no value: {value}{drawn}; give it with --param {p.name}={example}")
 
 
 def _values(program: Program, given: Mapping[str, str], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -120,6 +120,17 @@ def parametrization(attributes: frozenset[str]) -> Parametrization | None:
     return Symmetric() if "symmetric" in attributes else None
 
 
+DRAWN = "drawn at random"
+
+
+def initial_words(attributes: frozenset[str]) -> str:
+    """What `initial_value` gives, in words."""
+    minus = "minus " if attributes & {"nonpos", "nsd"} else ""
+    if attributes & {"psd", "nsd", "diag"}:
+        return f"{minus}the identity"
+    return f"{minus}one in every entry" if attributes & {"nonneg", "nonpos"} else DRAWN
+
+
 def initial_value(
     shape: tuple[int, ...], attributes: frozenset[str], generator: torch.Generator | None = None
 ) -> Tensor:

@@ -318,3 +318,26 @@ def test_diagnose_compares_with_finite_differences(run):
     (line,) = [line for line in ran.out.splitlines() if "finite differences" in line]
     assert re.findall(r"(\w+) (\d\.\de-\d+)", line)
     assert all(float(error) < 1e-5 for _, error in re.findall(r"(\w+) (\d\.\de-\d+)", line))
+
+
+def test_learned_parameters_without_a_value_are_told_and_the_same_each_time(run, folder):
+    (folder / "learned.opt").write_text(
+        "layer learned\nparam b[2]\nparam rho nonneg learned\nparam S[2, 2] psd learned\nparam M[2, 2] learned\n"
+        "var x[2]\nminimize sum_squares(M @ x - b) + rho * sum_squares(x) + quad_form(x, S)\noutput x\n"
+    )
+    words = ["learned.opt", "--param", "b=[1,2]"]
+    first, ran = solved(folder, run, *words)
+    again, _ = solved(folder, run, *words)
+    other, _ = solved(folder, run, *words, "--seed", "1")
+    assert np.array_equal(first["x"], again["x"])
+    assert not np.array_equal(first["x"], other["x"])
+    told = [line for line in ran.out.splitlines() if line.startswith("learned `")]
+    assert told == [
+        "learned `rho` has no value: one in every entry; give it with --param rho=0.1",
+        "learned `S` has no value: the identity; give it with --param S=S.npy",
+        "learned `M` has no value: drawn at random (seed 0; another with --seed); give it with --param M=M.npy",
+    ]
+    given = [*words, "--param", "rho=1", "--param", "M=[[1,0],[0,2]]", "--param", "S=[[1,0],[0,1]]"]
+    exact, ran = solved(folder, run, *given)
+    assert "has no value" not in ran.out
+    np.testing.assert_allclose(exact["x"], [1 / 3, 4 / 6], atol=1e-10)
