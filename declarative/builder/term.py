@@ -24,6 +24,11 @@ from declarative.ir.shape import show as show_shape
 from declarative.ir.show import show
 from declarative.ir.traverse import walk
 
+PYTHONS = (
+    "Python's max, min, sorted and `if` compare: of expressions, write dl.maximum(y, 0) and dl.minimum(y, 0) entry by "
+    "entry, dl.max(y) and dl.min(y) of all entries"
+)
+
 
 @final
 class Term:
@@ -118,7 +123,10 @@ class Term:
         _refuse_strict(">")
 
     def __bool__(self) -> NoReturn:
-        raise failure("E212", "an expression has no truth value before it is solved for")
+        raise failure("E212", "an expression has no truth value before it is solved for", notes=(PYTHONS,))
+
+    def __abs__(self) -> NoReturn:
+        raise failure("E212", "Python's `abs` does not make an expression", help="dl.abs(x)")
 
     def __iter__(self) -> NoReturn:
         raise failure(
@@ -138,9 +146,9 @@ class Condition:
     def __bool__(self) -> NoReturn:
         raise failure(
             "E110",
-            "a chain of comparisons in Python keeps only one of its constraints",
+            "a constraint has no truth value in Python, and a chain of comparisons keeps only one of its constraints",
             at=self.constraint.at,
-            help="dl.between(low, x, high)",
+            help="for a chain, dl.between(low, x, high); else hand the constraint to .subject_to(...)",
         )
 
 
@@ -234,4 +242,5 @@ def _product(left: Term, right: Term) -> Term:
 
 def _refuse_strict(sign: str) -> NoReturn:
     why = "a strict inequality has no meaning for a solver, whose solutions may lie on the boundary"
-    raise failure("E105", f"`{sign}` is not a relation of the language", notes=(why,), help=f"write `{sign}=`")
+    help = f"for a constraint write `{sign}=`"
+    raise failure("E105", f"`{sign}` is not a relation of the language", notes=(why, PYTHONS), help=help)

@@ -64,7 +64,8 @@ def _suggestion(value: Expression | Dual | OptimalValue) -> str:
 
 
 def _dual(node: syntax.Application, file: syntax.File, scope: Scope) -> Dual | None:
-    names = [s.name.text for s in file.statements if isinstance(s, syntax.ConstraintStatement) and s.name]
+    named = (s.name.text for s in file.statements if isinstance(s, syntax.ConstraintStatement) and s.name)
+    names = list(dict.fromkeys(named))
     if len(node.arguments) != 1 or not isinstance(node.arguments[0], syntax.Name):
         scope.report(
             "E503", "`dual` takes the name of one constraint", node.span,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,10 +120,28 @@ def bind(
     except RuntimeError:
         found = ", ".join(f"`{s.name}` {tuple(lead)}" for s, lead in zip(specs, leads, strict=True) if lead)
         raise InputError(f"{layer}: the batch dimensions do not broadcast together: {found}") from None
+    if not torch.compiler.is_compiling():
+        _warn_of_pairs(layer, specs, leads, batch)
     dtype = tensors[0].dtype if tensors and tensors[0].dtype in LOW_PRECISION else None
     if dtype is not None:
         tensors = [t.float() for t in tensors]
     return Bound(specs, tuple(tensors), sizes, batch, dtype)
+
+
+def _warn_of_pairs(layer: str, specs: tuple[Spec, ...], leads: Sequence[torch.Size], batch: torch.Size) -> None:
+    """Warn where a column (B, 1) meets a batch (B,), which gives every pair of instances, B x B of them."""
+    for column, lead in zip(specs, leads, strict=True):
+        if len(lead) < 2 or lead[-1] != 1 or lead[-2] == 1:
+            continue
+        for other, own in zip(specs, leads, strict=True):
+            if own == lead[:-1] and batch.numel() > lead.numel():
+                text = (
+                    f"{layer}: the batches {tuple(lead)} of `{column.name}` and {tuple(own)} of `{other.name}` "
+                    f"make all pairs of instances, {tuple(batch)}. For a value per instance write "
+                    f"{column.name}.squeeze({-1 - column.rank}); where all pairs are meant, {other.name}[None]"
+                )
+                warnings.warn(text, UserWarning, stacklevel=4)
+                return
 
 
 def _matched(layer: str, specs: tuple[Spec, ...], args: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,6 +176,12 @@ def _as_tensors(layer: str, specs: tuple[Spec, ...], given: Mapping[str, Any], l
             except (TypeError, ValueError, RuntimeError):
                 kind = type(value).__name__
                 raise InputError(f"{layer}: `{spec.name}` is a {kind}; expected a tensor {spec.shape_text}") from None
+        if value.layout != torch.strided:
+            raise InputError(f"{layer}: `{spec.name}` is sparse; expected a dense tensor: {spec.name}.to_dense()")
+        if value.is_meta:
+            raise InputError(
+                f"{layer}: `{spec.name}` is on the meta device, without numbers; expected a tensor of them"
+            )
         if not value.is_floating_point():
             raise InputError(
                 f"{layer}: `{spec.name}` is {value.dtype}; expected a real floating-point tensor: {spec.name}.float()"

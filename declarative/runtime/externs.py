@@ -110,6 +110,7 @@ def checked(
     try:
         value = module(*arguments)
     except Exception as error:
+        _refuse_other_weights(extern, module, arguments)
         if raised_by_extern(error) is None:
             given = ", ".join(str(tuple(a.shape)) for a in arguments)
             error.add_note(f"{extern}, {signature}, {_RAISED} {type(error).__name__}, given {given}")
@@ -129,6 +130,18 @@ def checked(
     found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
     symbols = f"(*batch, {declared})" if declared else "(*batch)"
     raise InputError(f"{extern} is declared {signature}: expected {symbols} = {(*batch, *returns)}, found {found}")
+
+
+def _refuse_other_weights(extern: str, module: Callable[..., Any], arguments: Sequence[Tensor]) -> None:
+    """Raise `InputError` where a module that has raised has weights of another dtype or device than its arguments."""
+    weights = module.named_parameters() if isinstance(module, nn.Module) else ()
+    for name, weight in weights:
+        for given in arguments[:1]:
+            if weight.is_floating_point() and (weight.dtype, weight.device) != (given.dtype, given.device):
+                raise InputError(
+                    f"{extern} is given {given.dtype} on {given.device}, but its weight `{name}` is {weight.dtype} on "
+                    f"{weight.device}; bring them together, e.g. layer.to({str(given.device)!r}, {given.dtype})"
+                ) from None
 
 
 def _random_states(arguments: Sequence[Tensor]) -> list[Tensor]:

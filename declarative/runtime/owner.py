@@ -216,13 +216,13 @@ class Owner(nn.Module, metaclass=Made):
         modules = self.__dict__.get("_modules", {})
         if "parametrizations" in modules and name in modules["parametrizations"]:
             raw = modules["unconstrained"][name]
-            inverse = self._inverse(name, torch.as_tensor(value, dtype=raw.dtype, device=raw.device))
-            if inverse.shape != raw.shape:
-                raise InputError(
-                    f"{self._name}: `{name}` has shape {tuple(inverse.shape)}; expected {tuple(raw.shape)}"
-                )
+            spec = next(s for s in self.parameters_of_layer if s.name == name)
+            given = _numbers(self._name, spec, value).to(raw)
+            shape = tuple(evaluate(size, self.sizes) or 0 for size in spec.sizes)
+            if tuple(given.shape) != shape:
+                raise InputError(f"{self._name}: `{name}` has shape {tuple(given.shape)}; expected {shape}")
             with torch.no_grad():
-                raw.copy_(inverse)
+                raw.copy_(self._inverse(name, given))
             return
         super().__setattr__(name, setting(self._name, name, value) if name in SETTINGS else value)
 

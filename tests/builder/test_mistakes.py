@@ -9,6 +9,8 @@ import pytest
 import declarative.builder as dl
 from declarative.diagnostics.diagnostic import Diagnostic, DiagnosticError
 
+CHAIN = "for a chain, dl.between(low, x, high); else hand the constraint to .subject_to(...)"
+
 n, m = dl.dims("n", "m")
 A = dl.param("A", m, n)
 b, c = dl.param("b", m), dl.param("c", n)
@@ -30,8 +32,8 @@ MISTAKES = {
     "shapes": (lambda: 2 * (x + b), "E203", "x + b", None),
     "count": (lambda: dl.norm1(x, c), "E203", "dl.norm1(x, c)", "write dl.norm1(x)"),
     "argument": (lambda: dl.trace(X[0] + 1), "E203", "X[0] + 1", None),
-    "chain": (lambda: 0 <= x <= 1, "E110", "0 <= x <= 1", "dl.between(low, x, high)"),
-    "strict": (lambda: x < 1, "E105", "x < 1", "write `<=`"),
+    "chain": (lambda: 0 <= x <= 1, "E110", "0 <= x <= 1", CHAIN),
+    "strict": (lambda: x < 1, "E105", "x < 1", "for a constraint write `<=`"),
     "unequal": (lambda: x != 1, "E105", "x != 1", None),
     "truth": (lambda: bool(x), "E212", "bool(x)", None),
     "loop": (
@@ -198,3 +200,14 @@ def test_a_layer_without_objective() -> None:
 
 def test_a_second_objective() -> None:
     assert only(lambda: dl.layer("f").minimize(dl.sum(x)).maximize(dl.sum(x))).code == "E108"
+
+
+def test_functions_of_python_are_answered_with_those_of_the_builder() -> None:
+    y = dl.var("y", "n")
+    for wrong in (lambda: max(y, 0), lambda: min(y, 0), lambda: bool(y)):
+        with pytest.raises(DiagnosticError, match=r"dl\.maximum\(y, 0\) and dl\.minimum\(y, 0\)"):
+            wrong()
+    with pytest.raises(DiagnosticError, match=r"help: dl\.abs\(x\)"):
+        abs(y)
+    with pytest.raises(DiagnosticError, match="a constraint has no truth value in Python"):
+        bool(y == 1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import declarative as dl
 
@@ -113,3 +114,56 @@ def test_none_leaves_the_solver_its_own_tolerance(kind: type[dl.Layer]) -> None:
     layer.tolerance, layer.max_iterations = None, None
     assert layer.tolerance is None
     assert kind(tolerance=None).tolerance is None
+
+
+DIAGONAL = """layer diagonal
+dim n
+param x[n]
+param rho nonneg
+param D[n, n] diag learned
+var y[n]
+minimize sum_squares(D @ y - x) + rho * sum_squares(y)
+output y
+"""
+
+
+def test_a_learned_matrix_is_not_set_from_a_vector() -> None:
+    layer = dl.compile(DIAGONAL)(n=3)
+    with pytest.raises(dl.InputError, match=r"`D` has shape \(3,\); expected \(3, 3\)"):
+        layer.D = torch.ones(3)
+    with pytest.raises(dl.InputError, match="expected a tensor or numbers"):
+        layer.D = "x"
+    layer.D = 2 * torch.eye(3)
+    torch.testing.assert_close(layer.D, 2 * torch.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.eye(3).to_sparse(), r"`x` is sparse; expected a dense tensor: x.to_dense\(\)"),
+        (torch.empty(3, device="meta"), "`x` is on the meta device"),
+    ],
+    ids=["sparse", "meta"],
+)
+def test_tensors_without_plain_numbers(x: Tensor, said: str) -> None:
+    with pytest.raises(dl.InputError, match=said):
+        dl.compile(DIAGONAL)(n=3)(x, torch.tensor(1.0))
+
+
+def test_a_column_of_numbers_that_meets_a_batch_is_warned_of() -> None:
+    layer = dl.compile(DIAGONAL)(n=3)
+    x, rho = torch.ones(5, 3), torch.rand(5, 1)
+    with pytest.warns(UserWarning, match=r"all pairs of instances, \(5, 5\).*write rho.squeeze\(-1\)"):
+        assert layer(x, rho).shape == (5, 5, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert layer(x, rho.squeeze(-1)).shape == (5, 3)
+        assert layer(x[None], rho).shape == (5, 5, 3)  # said so
+        assert layer(x, torch.rand(4, 1)).shape == (4, 5, 3)  # a grid
+
+
+def test_an_extern_of_another_dtype_is_named() -> None:
+    text = "layer e\nparam a[2]\nextern f(z[2]) -> u[2] smooth\nvar z[2] from a\nsolve\n  z == f(z) + a\noutput z\n"
+    layer = dl.compile(text)(f=nn.Linear(2, 2))
+    with pytest.raises(dl.InputError, match=r"extern `f` is given torch.float64 on cpu, but its weight `\w+` is torch"):
+        layer(torch.zeros(2, dtype=torch.float64))
