@@ -11,6 +11,8 @@ Names are imported when they are first used: an emitted module needs the runtime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from declarative.operators import register as _register
+
 if TYPE_CHECKING:
     from declarative.builder import *  # noqa: F403
     from declarative.compiler import compile as compile
@@ -85,3 +87,6 @@ def load_ipython_extension(shell: Any) -> None:
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext declarative``."""
     import_module("declarative.notebook").unload(shell)
+
+
+_register()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from torch import Tensor
 from declarative.runtime.errors import InputError
 from declarative.runtime.sizes import Size, parse
 from declarative.runtime.status import Status
+from declarative.runtime.transforms import values_are_hidden
 
 LOW_PRECISION = (torch.float16, torch.bfloat16)
 
@@ -118,7 +120,7 @@ def bind(
     try:
         batch = torch.Size(torch.broadcast_shapes(*leads))  # type: ignore[no-untyped-call]
     except RuntimeError:
-        found = ", ".join(f"`{s.name}` {tuple(lead)}" for s, lead in zip(specs, leads, strict=True) if lead)
+        found = ", ".join(f"`{s.name}` {_numbers(lead)}" for s, lead in zip(specs, leads, strict=True) if lead)
         raise InputError(f"{layer}: the batch dimensions do not broadcast together: {found}") from None
     if not torch.compiler.is_compiling():
         _warn_of_pairs(layer, specs, leads, batch)
@@ -202,7 +204,7 @@ def _solve_sizes(layer: str, specs: tuple[Spec, ...], tensors: Sequence[Tensor],
     for spec, tensor in zip(specs, tensors, strict=True):
         if tensor.dim() < spec.rank:
             raise InputError(
-                f"{layer}: `{spec.name}` has shape {tuple(tensor.shape)}; expected {spec.shape_text}, "
+                f"{layer}: `{spec.name}` has shape {_numbers(tensor.shape)}; expected {spec.shape_text}, "
                 f"at least {spec.rank} dimension{'s' if spec.rank > 1 else ''}"
             )
     known = -1
@@ -219,16 +221,22 @@ def _solve_sizes(layer: str, specs: tuple[Spec, ...], tensors: Sequence[Tensor],
         expected = tuple(size.evaluate(sizes) for size in spec.parsed)
         if found_shape != expected:
             determined = ", ".join(
-                f"{name} = {value}" + (f" from `{source[name]}`" if name in source else "")
+                f"{name} = {operator.index(value)}" + (f" from `{source[name]}`" if name in source else "")
                 for name, value in sizes.items()
                 if any(name in size for size in spec.sizes)
             )
-            wanted = f"({', '.join('?' if e is None else str(e) for e in expected)}{',' if len(expected) == 1 else ''})"
+            entries = ", ".join("?" if e is None else str(operator.index(e)) for e in expected)
+            wanted = f"({entries}{',' if len(expected) == 1 else ''})"
             raise InputError(
-                f"{layer}: `{spec.name}` has shape {tuple(tensor.shape)}; expected {spec.shape_text}"
+                f"{layer}: `{spec.name}` has shape {_numbers(tensor.shape)}; expected {spec.shape_text}"
                 + (f" = (*batch, {wanted[1:]}" if spec.rank else "")
                 + (f", where {determined}" if determined else "")
             )
+
+
+def _numbers(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape for a message: while a graph is traced its sizes may be symbols, which no message can print."""
+    return tuple(map(operator.index, shape))
 
 
 def check_owned(layer: str, bound: Bound, owned: Mapping[str, Tensor]) -> None:
@@ -349,7 +357,9 @@ def _violation(attribute: str, value: Tensor, rank: int) -> Tensor:
 
 def culprits(bound: Bound, owned: Mapping[str, Tensor]) -> str:
     """Which arguments were not finite and which of the layer's own tensors, by name, are NaN, or else which argument
-    breaks a promise, for the message of a failure."""
+    breaks a promise, for the message of a failure; nothing where torch.func hides their values."""
+    if any(map(values_are_hidden, (*bound.values, *owned.values()))):
+        return ""
     lines = [f"the layer's `{name}` holds NaN" for name, value in owned.items() if bool(value.isnan().any())]
     for spec, value in zip(bound.specs, bound.values, strict=True):
         bad = (~torch.isfinite(value)).flatten(value.dim() - spec.rank).any(-1) if spec.rank else ~torch.isfinite(value)

@@ -260,6 +260,23 @@ def test_an_instance_without_a_solution_raises_when_the_graph_runs() -> None:
         compiled(layer)(Q, q, G, h)
 
 
+def test_an_instance_without_a_solution_is_named_under_vmap() -> None:
+    """By its place in what is mapped over, which is all that can be seen there; and so while it is differentiated."""
+    layer, (Q, q, _, _) = made("qp")
+    G = torch.stack([torch.ones(4, dtype=F64), -torch.ones(4, dtype=F64)])
+    h = torch.tensor([[1.0, 1.0], [1.0, -2.0], [1.0, 1.0]], dtype=F64)
+
+    def total(q: Tensor, h: Tensor) -> Tensor:
+        return layer(Q[0], q, G, h)[0].sum()
+
+    for function in (total, torch.func.grad(total)):
+        with pytest.raises(SolveError, match="instance 1: infeasible") as raised:
+            torch.func.vmap(function)(q, h)
+        assert raised.value.solved.status.tolist()[0::2] == [0, 0]
+    layer.on_failure = "nan"
+    assert torch.func.vmap(total)(q, h).isnan().tolist() == [False, True, False]
+
+
 def test_a_weight_that_two_externs_share() -> None:
     torch.manual_seed(1)
     shared = nn.Linear(2, 2).to(F64)
@@ -293,13 +310,14 @@ def test_mapped_within_a_graph() -> None:
     torch.testing.assert_close(found, torch.func.vmap(loss)(q), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["qp", "cone"])
-def test_an_exported_layer_runs_in_another_process(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "imports"), [("qp", "declarative, torch"), ("cone", "torch, declarative")])
+def test_an_exported_layer_runs_in_another_process(name: str, imports: str, tmp_path: Path) -> None:
+    """The import of this package is enough, before torch's, which it does not bring about, or after."""
     layer, data = made(name)
     torch.export.save(torch.export.export(layer, tuple(data)), tmp_path / "layer.pt2")
     torch.save(data, tmp_path / "data.pt")
     program = (
-        "import sys, torch, declarative.runtime\n"
+        f"import sys, {imports}\n"
         f"data = torch.load({str(tmp_path / 'data.pt')!r})\n"
         f"found = torch.export.load({str(tmp_path / 'layer.pt2')!r}).module()(*data)\n"
         f"torch.save(found, {str(tmp_path / 'found.pt')!r})\n"
@@ -333,6 +351,18 @@ def test_a_layers_own_functions_stay_in_their_process() -> None:
     again = torch.export.load(buffer)
     with pytest.raises(dl.LayerError, match="not in this process; save the layer itself"):
         again.module()(*data)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_shapes_that_do_not_fit_are_named(dynamic: bool) -> None:
+    """Also where sizes are symbols."""
+    layer, (Q, q, G, h) = made("qp")
+    with pytest.raises(
+        torch._dynamo.exc.Unsupported, match=r"`h` has shape \(3, 7\); expected .* where m = [0-9]+ from `G`"
+    ):
+        compiled(layer, dynamic=dynamic)(Q, q, G, torch.ones(3, 7, dtype=F64))
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"`Q` has shape \(4,\); expected"):
+        compiled(layer, dynamic=dynamic)(Q[0, 0], q, G, h)
 
 
 def test_unrolled_gradients_are_refused() -> None:
