@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,15 @@ from rich.table import Table
 OUT = Path(__file__).parent / "out"
 
 
+def program() -> str:
+    """How an example is called, for its help."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.parent}" if spec is not None and spec.parent else Path(sys.argv[0]).name
+
+
 def full(description: str, what: str) -> bool:
     """Whether ``--full``, told as ``what``, is asked for. Sets float64, and one thread: the tensors are small."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(prog=program(), description=description, allow_abbrev=False)
     parser.add_argument("--full", action="store_true", help=what)
     asked: bool = parser.parse_args().full
     torch.set_default_dtype(torch.float64)

@@ -16,7 +16,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         if error.name is None or error.name.split(".")[0] not in ("pygls", "lsprotocol"):
             raise
         raise UsageError(
-            "the language server needs the package `pygls`", 'pip install "declarative-layers[lsp]"'
+            "the language server needs the package `pygls`", 'in the repository: pip install -e ".[lsp]"'
         ) from None
     serve()
     return 0

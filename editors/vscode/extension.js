@@ -27,7 +27,7 @@ async function start() {
     client = undefined;
     const words = `\`${[command, ...args].join(" ")}\` did not start (${error.message}).`;
     vscode.window.showErrorMessage(
-      `declarative: ${words} Install it with pip install "declarative-layers[lsp]", or set declarative.command.`
+      `declarative: ${words} Install it in its repository with pip install -e ".[lsp]", or set declarative.command.`
     );
   }
 }

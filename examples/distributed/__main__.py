@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from examples.command import OUT, show, wrote
+from examples.command import OUT, program, show, wrote
 from examples.distributed.figure import draw
 
 PROCESSES = (1, 2)
@@ -18,7 +18,7 @@ PROCESSES = (1, 2)
 
 def main() -> None:
     """Both runs, a table, and the figure."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    argparse.ArgumentParser(prog=program(), description=__doc__, allow_abbrev=False).parse_args()
     OUT.mkdir(exist_ok=True)
     runs = {count: launched(count, OUT / f"distributed-{count}.json") for count in PROCESSES}
     rows = []

@@ -340,4 +340,4 @@ def test_without_pygls_the_command_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert main(["lsp"]) == 2
-    assert 'pip install "declarative-layers[lsp]"' in capsys.readouterr().err
+    assert 'pip install -e ".[lsp]"' in capsys.readouterr().err

@@ -49,9 +49,12 @@ def _backend(backend: object) -> str:
 
 
 def _matrix() -> Iterator[str]:
-    """One table a group of properties; programs are the columns, by their numbers."""
+    """One table a group of properties; programs are the columns, by their numbers, which are
+    named above each."""
     numbers = [str(number) for number, _ in enumerate(SUBJECTS, 1)]
+    legend = ", ".join(f"{number} {subject.name}" for number, subject in zip(numbers, SUBJECTS, strict=True))
     for title, group in GROUPS.items():
+        yield f"{legend}.\n"
         rows = [(prop.name, *(_cell(prop, subject) for subject in SUBJECTS)) for prop in group]
         yield _rows((title, *numbers), rows)
 
