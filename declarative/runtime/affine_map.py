@@ -94,19 +94,23 @@ class AffineMap:
         key = (device, dtype)
         placed = self._placed.get(key)
         if placed is None:
-            row, column, coefficient = self.entries
-            constant = torch.zeros(self.rows, dtype=torch.float64)
-            if isinstance(self.constant, dict):
-                for i, value in self.constant.items():
-                    constant[i] = value
-            elif len(self.constant):
-                constant = torch.tensor(self.constant, dtype=torch.float64)
-            placed = (
-                torch.tensor(row, dtype=torch.long, device=device),
-                torch.tensor(column, dtype=torch.long, device=device),
-                torch.tensor(coefficient, dtype=torch.float64).to(device, dtype),
-                constant.to(device, dtype),
-            )
+            with torch.inference_mode(False):  # what is made on a first call in inference mode serves training too
+                placed = self._made(device, dtype)
             if not torch.compiler.is_compiling():  # what an export makes here is no tensor of ours
                 self._placed[key] = placed
         return placed
+
+    def _made(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        row, column, coefficient = self.entries
+        constant = torch.zeros(self.rows, dtype=torch.float64)
+        if isinstance(self.constant, dict):
+            for i, value in self.constant.items():
+                constant[i] = value
+        elif len(self.constant):
+            constant = torch.tensor(self.constant, dtype=torch.float64)
+        return (
+            torch.tensor(row, dtype=torch.long, device=device),
+            torch.tensor(column, dtype=torch.long, device=device),
+            torch.tensor(coefficient, dtype=torch.float64).to(device, dtype),
+            constant.to(device, dtype),
+        )

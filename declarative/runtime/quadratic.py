@@ -73,6 +73,16 @@ class ActiveSet(NamedTuple):
         return self.lower | self.upper
 
 
+class Units(NamedTuple):
+    """What counts as one in a relative residual: the sizes that the data give to the terms of the stationarity
+    condition, to x and to the rows, and one where they are larger or nothing is given; (*batch) each."""
+
+    objective: Tensor
+    variables: Tensor
+    equalities: Tensor
+    inequalities: Tensor
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DenseQP(Problem):
     """A batch of dense convex quadratic programs.
@@ -183,28 +193,28 @@ class DenseQP(Problem):
         return stationarity, feasibility, rows, box
 
     def active_set(self, point: Point) -> ActiveSet:
-        """The active inequalities at a point: those whose multiplier exceeds their slack.
+        """The active inequalities at a point: those whose multiplier exceeds their slack, each relative to the largest
+        of its kind, so that neither the objective's unit matters nor that of x.
 
         An inequality whose multiplier and slack are both zero to rounding (eps^(2/3) of the scale of the multipliers
         and of its row) is weakly active and counts as *inactive*: the derivative is the one towards the side where the
         row lets go, and a degenerate vertex keeps independent rows. A fixed variable is always active.
         """
         x, _, ineq, bounds = (t.detach() for t in point)
-        weak = torch.finfo(x.dtype).eps ** (2 / 3)
-        multiplier_scale = self._multiplier_scale(x, ineq, bounds) * weak
+        unit, force = self._units(), self._multiplier_scale(x, ineq, bounds)
         none = torch.zeros_like(x, dtype=torch.bool)
         rows, lower, upper = torch.zeros_like(ineq, dtype=torch.bool), none, none
         if self.G is not None and self.h is not None:
             G, h = self.G.detach(), self.h.detach()
-            slack = h - matvec(G, x)
-            rows = _active(ineq, slack, multiplier_scale, weak * (h.abs() + matvec(G.abs(), x.abs())))
+            reach = h.abs() + matvec(G.abs(), x.abs())
+            rows = _active(ineq, h - matvec(G, x), (force, unit.objective), (reach, unit.inequalities))
         size = x.abs().amax(-1, keepdim=True) if self.n else x
         if self.lower is not None:
             low = self.lower.detach()
-            lower = _active(-bounds, x - low, multiplier_scale, weak * (low.abs() + size))
+            lower = _active(-bounds, x - low, (force, unit.objective), (low.abs() + size, unit.variables))
         if self.upper is not None:
             high = self.upper.detach()
-            upper = _active(bounds, high - x, multiplier_scale, weak * (high.abs() + size))
+            upper = _active(bounds, high - x, (force, unit.objective), (high.abs() + size, unit.variables))
             if self.lower is not None:
                 fixed = (self.lower == self.upper).detach()
                 upper = (upper & ~lower) | (fixed & (bounds >= 0))
@@ -219,24 +229,46 @@ class DenseQP(Problem):
     def relative_residual(self, point: Point) -> Tensor:
         """Largest entry of F at the point, each part relative to the terms it is a sum of; (*batch)."""
         x, eq, ineq, bounds = point
-        parts = self.residual(point)
-        gradient = [self.curvature_times(x), self.q, bounds]
-        rows, inequalities = [eq * 0], [ineq * 0]
+        active = self.active_set(point)
+        stationarity, feasibility, rows, box = self.residual(point)
+        unit = self._units()
+        terms = [self.curvature_times(x), self.q, bounds]
+        reached, sides = [eq * 0], [ineq * 0]
         if self.A is not None and self.b is not None:
-            gradient.append(matvec(self.A.mT, eq))
-            rows = [self.b, matvec(self.A.abs(), x.abs())]
+            terms.append(matvec(self.A.mT, eq))
+            reached = [self.b, matvec(self.A.abs(), x.abs())]
         if self.G is not None and self.h is not None:
-            gradient.append(matvec(self.G.mT, ineq))
-            inequalities = [torch.where(self.h.isfinite(), self.h, 0), matvec(self.G.abs(), x.abs())]
-        dual, primal = _scale(gradient), _scale([x])
+            terms.append(matvec(self.G.mT, ineq))
+            sides = [torch.where(self.h.isfinite(), self.h, 0), matvec(self.G.abs(), x.abs())]
+        dual = unit.objective + _largest_of(terms)
         worst = [
-            _largest(parts[0]) / dual,
-            _largest(parts[1]) / _scale(rows),
-            _largest(parts[2]) / _scale(inequalities),
-            _largest(parts[3]) / primal,
+            _largest(stationarity) / dual,
+            _largest(feasibility) / (unit.equalities + _largest_of(reached)),
+            _largest(torch.where(active.ineq, rows, 0)) / (unit.inequalities + _largest_of(sides)),
+            _largest(torch.where(active.ineq, 0, rows)) / dual,
+            _largest(torch.where(active.bounds, box, 0)) / (unit.variables + _largest(x)),
+            _largest(torch.where(active.bounds, 0, box)) / dual,
             _largest((-ineq).clamp_min(0)) / dual,
         ]
         return _elementwise_largest(worst)
+
+    def _units(self) -> Units:
+        zero = self.q.detach().sum(-1) * 0
+        P = self.P.detach().abs().amax((-2, -1)) if self.n else zero
+        reach, size = zero, {}
+        for matrix, side in ((self.A, self.b), (self.G, self.h)):
+            if matrix is None or side is None or not matrix.numel():
+                continue
+            size[id(matrix)] = matrix.detach().abs().amax((-2, -1))
+            reach = torch.maximum(reach, _ratio(_largest(_finite(side)), size[id(matrix)]))
+        for bound in (self.lower, self.upper):
+            if bound is not None:
+                reach = torch.maximum(reach, _largest(_finite(bound)))
+        slope = _largest(self.q.detach())
+        reach = torch.maximum(reach, _ratio(slope, P))
+        slope = torch.maximum(slope, P * reach)
+        rows = [size.get(id(matrix), zero) * reach for matrix in (self.A, self.G)]
+        return Units(*(torch.where(u > 0, u, 1).clamp_max(1) for u in (slope, reach, *rows)))
 
     def remark(self, at: tuple[int, ...], status: Status) -> str:
         if status in (Status.INFEASIBLE, Status.NOT_FINITE):
@@ -281,9 +313,25 @@ def matvec(matrix: Tensor, x: Tensor) -> Tensor:
     return (matrix @ x[..., None])[..., 0]
 
 
-def _active(multiplier: Tensor, slack: Tensor, weak_multiplier: Tensor, weak_slack: Tensor) -> Tensor:
-    weakly = (multiplier.abs() <= weak_multiplier) & (slack.abs() <= weak_slack)
-    return (multiplier > slack) & ~weakly
+def _active(multiplier: Tensor, slack: Tensor, force: tuple[Tensor, Tensor], reach: tuple[Tensor, Tensor]) -> Tensor:
+    """``force`` (*batch, 1) and ``reach`` (*batch, k): the sizes of the terms that multipliers and slacks are sums of,
+    and (*batch) what counts as one beside them."""
+    weak = torch.finfo(slack.dtype).eps ** (2 / 3)
+    weakly = (multiplier.abs() <= weak * force[0]) & (slack.abs() <= weak * reach[0])
+    strong, far = force[0] + force[1][..., None], (_largest(_finite(reach[0])) + reach[1])[..., None]
+    exceeds = multiplier * far > slack * strong
+    active: Tensor = exceeds & ~weakly
+    return active
+
+
+def _finite(values: Tensor) -> Tensor:
+    values = values.detach()
+    return torch.where(values.isfinite(), values, 0)
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """above / below, zero where nothing is below."""
+    return torch.where(below > 0, above / below, 0)
 
 
 def _largest(part: Tensor) -> Tensor:
@@ -291,9 +339,9 @@ def _largest(part: Tensor) -> Tensor:
     return part.abs().amax(-1) if part.shape[-1] else part.sum(-1)
 
 
-def _scale(terms: list[Tensor]) -> Tensor:
-    """One plus the largest entry of the terms; (*batch)."""
-    return 1 + _elementwise_largest([_largest(t) for t in terms])
+def _largest_of(terms: list[Tensor]) -> Tensor:
+    """Largest entry of the terms; (*batch)."""
+    return _elementwise_largest([_largest(t) for t in terms])
 
 
 def _elementwise_largest(parts: list[Tensor]) -> Tensor:

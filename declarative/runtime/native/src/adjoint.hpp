@@ -54,10 +54,11 @@ template <class V, class M> class Adjoint {
 
   // `weak`: share of the scale of a multiplier and of its row up to which both count as zero.
   void run(double weak) {
-    read_active_set(splat<V>(weak));
     const V curvature = V{} + at.largest_curvature();
+    const M in_rows = largest_in_rows();
+    read_active_set(splat<V>(weak), curvature, V{} + in_rows);
     const Mask vertex = (curvature == splat<V>(0)) & is_quiet();
-    scale_data(curvature);
+    scale_data(curvature, in_rows);
     sweep();
     for (int64_t i = 0; i < at.N; i++) ux[i] = select(vertex, splat<V>(0), ux[i]);
   }
@@ -74,13 +75,24 @@ template <class V, class M> class Adjoint {
   static V flag(Mask m) { return select(m, splat<V>(1), splat<V>(0)); }
   static Mask on(V flag) { return flag > splat<V>(0); }
 
-  static Mask is_active(V multiplier, V slack, V weak_multiplier, V weak_slack) {
-    const Mask weakly = (absolute(multiplier) <= weak_multiplier) & (absolute(slack) <= weak_slack);
-    return (multiplier > slack) & negate(weakly);
+  // `weak_force` and `weak_reach`: up to where multiplier and slack count as zero; `force` and `reach`: what they are
+  // compared in.
+  static Mask is_active(V multiplier, V slack, V weak_force, V weak_reach, V force, V reach) {
+    const Mask weakly = (absolute(multiplier) <= weak_force) & (absolute(slack) <= weak_reach);
+    return (multiplier * reach > slack * force) & negate(weakly);
   }
 
-  void read_active_set(V weak) {
-    const V zero = splat<V>(0);
+  // The largest magnitude in A and G.
+  M largest_in_rows() const {
+    M size = splat<M>(0);
+    for (int64_t e = 0; e < at.N * at.p; e++) size = magnitude(size, at.At[e]);
+    for (int64_t e = 0; e < at.N * at.m; e++) size = magnitude(size, at.Gt[e]);
+    return size;
+  }
+
+  // As `DenseQP.active_set` does.
+  void read_active_set(V weak, V curvature, V in_rows) {
+    const V zero = splat<V>(0), one = splat<V>(1);
     V size = zero, scale = zero;
     for (int64_t i = 0; i < at.N; i++)
       size = magnitude(size, x[i]), scale = magnitude(magnitude(scale, at.q[i]), z[i]);
@@ -92,9 +104,25 @@ template <class V, class M> class Adjoint {
       for (int64_t k = 0; k < at.m; k++)
         room[k] += column[k * T] * x[i], gap_row[k] += absolute(column[k * T]) * absolute(x[i]);
     }
+    V most = zero, most_low = zero, most_high = zero, sides = zero, slope = zero;
     for (int64_t k = 0; k < at.m; k++) {
-      const Mask active = on(at.live[k]) & is_active(lambda[k], at.d[k] - room[k], scale * weak,
-                                                     weak * (absolute(at.d[k]) + gap_row[k]));
+      gap_row[k] += absolute(at.d[k]), most = larger(most, gap_row[k]), sides = magnitude(sides, at.d[k]);
+    }
+    for (int64_t r = 0; r < at.Q; r++) sides = magnitude(sides, at.b[r]);
+    for (int64_t i = 0; i < at.N; i++) {
+      slope = magnitude(slope, at.q[i]);
+      if (at.lower_at >= 0) most_low = magnitude(most_low, at.d[at.lower_at + i]);
+      if (at.upper_at >= 0) most_high = magnitude(most_high, at.d[at.upper_at + i]);
+    }
+    // What counts as one: the sizes that the data give, up to one.
+    const auto unit = [&](V given) -> V { return select(given > zero, smaller(given, one), one); };
+    const auto ratio = [&](V above, V below) -> V { return select(below > zero, above / below, zero); };
+    V reach = larger(larger(ratio(sides, in_rows), ratio(slope, curvature)), larger(most_low, most_high));
+    const V force_all = scale + unit(larger(slope, curvature * reach));
+    most += unit(in_rows * reach), most_low += size + unit(reach), most_high += size + unit(reach);
+    for (int64_t k = 0; k < at.m; k++) {
+      const Mask active =
+          on(at.live[k]) & is_active(lambda[k], at.d[k] - room[k], weak * scale, weak * gap_row[k], force_all, most);
       system.weight[k] = select(active, system.penalty(), zero);
     }
     for (int64_t r = 0; r < at.Q; r++) system.weight_eq[r] = r < at.p ? system.penalty() : zero;
@@ -102,11 +130,13 @@ template <class V, class M> class Adjoint {
       Mask under = negate(everywhere<V>()), over = under;
       if (at.lower_at >= 0) {
         const V low = -at.d[at.lower_at + i];
-        under = on(at.live[at.lower_at + i]) & is_active(-z[i], x[i] - low, scale * weak, weak * (absolute(low) + size));
+        under = on(at.live[at.lower_at + i]) &
+                is_active(-z[i], x[i] - low, weak * scale, weak * (absolute(low) + size), force_all, most_low);
       }
       if (at.upper_at >= 0) {
         const V high = at.d[at.upper_at + i];
-        over = on(at.live[at.upper_at + i]) & is_active(z[i], high - x[i], scale * weak, weak * (absolute(high) + size));
+        over = on(at.live[at.upper_at + i]) &
+               is_active(z[i], high - x[i], weak * scale, weak * (absolute(high) + size), force_all, most_high);
       }
       const Mask fixed = negate(on(at.free[i]));
       over = (over & negate(under)) | (fixed & (z[i] >= zero));
@@ -125,11 +155,8 @@ template <class V, class M> class Adjoint {
   }
 
   // P by one number, A and G by another, to a size of about one; right-hand sides with them.
-  void scale_data(V curvature) {
+  void scale_data(V curvature, M rows) {
     const V zero = splat<V>(0), one = splat<V>(1);
-    M rows = splat<M>(0);
-    for (int64_t e = 0; e < at.N * at.p; e++) rows = magnitude(rows, at.At[e]);
-    for (int64_t e = 0; e < at.N * at.m; e++) rows = magnitude(rows, at.Gt[e]);
     const M factor = select(rows > splat<M>(0), splat<M>(1) / power_of_two(rows), splat<M>(1));
     for (int64_t e = 0; e < at.N * at.p; e++) at.At[e] *= factor;
     for (int64_t e = 0; e < at.N * at.m; e++) at.Gt[e] *= factor;

@@ -253,46 +253,56 @@ template <class V, class M> class Polish {
   }
 
   // Largest entry of the KKT residual, each part relative to the terms it is a sum of, on the given data, at the point
-  // that `evaluate` was at.
+  // that `evaluate` was at. What counts as one is one of the scaled program, and no more than one of the given.
   V relative_residual(const KktPoint<V>& point) {
     const V zero = splat<V>(0), one = splat<V>(1), infinite = splat<V>(__builtin_inf()), back = at.length / at.cost;
-    V worst_dual = zero, dual = zero, worst_box = zero, primal = zero, poison = zero;
+    V worst_dual = zero, dual = zero, primal = zero, poison = zero, unit = zero, across = zero;
     for (int64_t i = 0; i < at.n; i++) {
-      const V out = back / at.D[i], whole = at.length * at.D[i], x = point.x[i], z = point.z[i];
-      worst_dual = magnitude(worst_dual, (force[i] + z) * out), poison += force[i] - force[i];
+      const V out = back / at.D[i], whole = at.length * at.D[i];
+      worst_dual = magnitude(worst_dual, (force[i] + point.z[i]) * out), poison += force[i] - force[i];
       dual = magnitude(magnitude(dual, rounded<V>(px[i]) * out), rounded<V>(anu[i]) * out);
       dual = magnitude(magnitude(dual, rounded<V>(gl[i]) * out), at.q[i] * out);
-      dual = magnitude(dual, z * out), primal = magnitude(primal, x * whole);
-      V high = infinite, low = infinite;  // room below the upper and above the lower bound, as given
-      if (at.upper_at >= 0)
-        high = select(on(at.live[at.upper_at + i]), (at.d[at.upper_at + i] - x) * whole, high);
-      if (at.lower_at >= 0)
-        low = select(on(at.live[at.lower_at + i]), (at.d[at.lower_at + i] + x) * whole, low);
-      const V own = z * out;
-      V miss = select(own > high, high, select(-own > low, low, own));
-      miss = select(on(at.free[i]), miss, (x - at.fixed[i]) * whole);
-      worst_box = magnitude(worst_box, miss);
+      dual = magnitude(dual, point.z[i] * out), primal = magnitude(primal, point.x[i] * whole);
+      unit = larger(unit, out), across = larger(across, whole);
     }
-    V worst_eq = zero, rows = zero, worst_row = zero, inequalities = zero, negative = zero;
+    dual += smaller(unit, one), primal += smaller(across, one);
+    V worst_eq = zero, rows = zero, inequalities = zero, negative = zero, unit_eq = zero, unit_row = zero;
     clear(rise, at.Q), clear(room, at.m);
     add_sizes(rise, at.At, point.x, at.N, at.p);
     add_sizes(room, at.Gt, point.x, at.N, at.m);
     for (int64_t r = 0; r < at.p; r++) {
       const V whole = at.length / at.E[r];
       worst_eq = magnitude(worst_eq, gap_eq[r] * whole), poison += gap_eq[r] - gap_eq[r];
-      rows = magnitude(magnitude(rows, at.b[r] * whole), rise[r] * whole);
+      rows = magnitude(magnitude(rows, at.b[r] * whole), rise[r] * whole), unit_eq = larger(unit_eq, whole);
     }
+    rows += smaller(unit_eq, one);
     for (int64_t k = 0; k < at.m; k++) {
-      const V whole = at.length / at.F[k], multiplier = point.lambda[k] * back * at.F[k];
-      const V slack = select(on(at.live[k]), -gap_row[k] * whole, infinite);
-      worst_row = magnitude(worst_row, select(multiplier > slack, slack, multiplier));
+      const V whole = at.length / at.F[k];
       inequalities = magnitude(magnitude(inequalities, at.d[k] * whole), room[k] * whole);
+      unit_row = larger(unit_row, whole);
+    }
+    inequalities += smaller(unit_row, one);
+    // The lesser of multiplier and slack, each in its unit.
+    const auto miss = [&](V multiplier, V slack) -> V { return select(multiplier > slack, slack, multiplier); };
+    V worst = worst_eq / rows, worst_box = zero;
+    const V by_dual = one / dual, by_row = one / inequalities, by_x = one / primal;
+    for (int64_t k = 0; k < at.m; k++) {
+      const V multiplier = point.lambda[k] * back * at.F[k] * by_dual;
+      const V slack = select(on(at.live[k]), -gap_row[k] * (at.length / at.F[k]) * by_row, infinite);
+      worst = magnitude(worst, miss(multiplier, slack));
       negative = larger(negative, -multiplier), poison += gap_row[k] - gap_row[k];
     }
-    dual += one;
-    V worst = larger(worst_dual / dual, worst_eq / (rows + one));
-    worst = larger(larger(worst, worst_row / (inequalities + one)), worst_box / (primal + one));
-    return larger(worst, negative / dual) + poison;
+    for (int64_t i = 0; i < at.n; i++) {
+      const V whole = at.length * at.D[i] * by_x, x = point.x[i], own = point.z[i] * (back / at.D[i]) * by_dual;
+      V high = infinite, low = infinite;  // room below the upper and above the lower bound
+      if (at.upper_at >= 0)
+        high = select(on(at.live[at.upper_at + i]), (at.d[at.upper_at + i] - x) * whole, high);
+      if (at.lower_at >= 0)
+        low = select(on(at.live[at.lower_at + i]), (at.d[at.lower_at + i] + x) * whole, low);
+      const V over = select(own > high, high, select(-own > low, low, own));
+      worst_box = magnitude(worst_box, select(on(at.free[i]), over, (x - at.fixed[i]) * whole));
+    }
+    return larger(larger(larger(worst, worst_dual * by_dual), worst_box), negative) + poison;
   }
 };
 
