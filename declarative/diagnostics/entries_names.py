@@ -115,4 +115,12 @@ ENTRIES = (
         program("param scale nonneg\nminimize sum_squares(y - x)"),
         RIGHT,
     ),
+    Entry(
+        "W202",
+        "an index that the constraint does not use",
+        "The constraint is repeated for every value of the index and is the same each time, with as many rows and "
+        "multipliers, of which none is unique. An indexed constraint holds entry by entry: y[i] <= x[i].",
+        program("minimize sum_squares(y - x)\nsubject to\n  c: y <= sum(x) for i in 0..n-1"),
+        program("minimize sum_squares(y - x)\nsubject to\n  c: y[i] <= sum(x) for i in 0..n-1"),
+    ),
 )

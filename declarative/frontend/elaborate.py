@@ -11,6 +11,7 @@ from declarative.frontend.constraints import constraint
 from declarative.frontend.expressions import whole
 from declarative.frontend.scope import Scope
 from declarative.ir.program import Constraint, Objective, Program, Sense
+from declarative.ir.verify_options import option_findings
 
 
 def elaborate(
@@ -26,7 +27,8 @@ def elaborate(
     options = outputs.options(file, scope)
     found = sorted(scope.diagnostics, key=_place)
     if objective is None or any(d.severity == "error" for d in found):
-        return None, found
+        settings = option_findings(options, outputs.option_places(file))  # what a program itself would be asked for
+        return None, sorted([*found, *settings], key=_place)
     head = next(s for s in file.statements if isinstance(s, syntax.LayerHead))
     program = Program(
         name=head.name.text,

@@ -24,6 +24,7 @@ RULES: tuple[Rule, ...] = (
     verify_use.undetermined_variables,
     verify_use.outputs,
     verify_use.unused,
+    verify_use.unused_indices,
     verify_use.parameter_functions,
     verify_options.options,
     verify_convex.objective,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from declarative.diagnostics.diagnostic import Diagnostic
+from declarative.diagnostics.span import Span
 from declarative.ir.findings import finding
 from declarative.ir.program import OPTIONS, Program
 
@@ -16,8 +17,15 @@ ALIASES = {"eps": "tolerance", "atol": "tolerance", "maxiter": "max_iterations",
 
 def options(program: Program) -> Iterator[Diagnostic]:
     """Every option exists and has a value of its kind."""
-    places = dict(program.option_places)
-    for name, value in program.options:
+    return option_findings(program.options, program.option_places)
+
+
+def option_findings(
+    options: Sequence[tuple[str, float | str | bool]], option_places: Sequence[tuple[str, Span]]
+) -> Iterator[Diagnostic]:
+    """The same of options that may belong to no program, for it has errors."""
+    places = dict(option_places)
+    for name, value in options:
         at = places.get(name)
         if name not in OPTIONS:
             meant = _meant(name)

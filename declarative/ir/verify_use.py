@@ -178,6 +178,20 @@ def unused(program: Program) -> Iterator[Diagnostic]:
             )
 
 
+def unused_indices(program: Program) -> Iterator[Diagnostic]:
+    """A constraint for every value of an index says something else of each."""
+    for constraint in program.constraints:
+        used = {name for term in constraint.terms for name in free_sizes(term)}
+        for bound in constraint.indices:
+            if bound.name not in used:
+                yield finding(
+                    "W202",
+                    f"the index `{bound.name}` is not used: the constraint is the same for each of its values",
+                    constraint.at,
+                    help=f"leave out `for {bound.name} in ...`, or use `{bound.name}` in a subscript",
+                )
+
+
 def parameter_functions(program: Program) -> Iterator[Diagnostic]:
     """Functions that torch computes before the solve see no variable."""
     for body in _problem(program):
