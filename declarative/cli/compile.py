@@ -19,6 +19,9 @@ from declarative.diagnostics.diagnostic import DiagnosticError
 from declarative.ir.program import Program
 from declarative.ir.show import show
 
+SHADOWED = frozenset({"torch", "numpy", "scipy", "declarative", "clarabel", "cvxpy"})
+"""Packages that emitted modules and their users import."""
+
 SIGNATURE = "Written by declarative"
 """What every emitted module says of itself."""
 
@@ -74,6 +77,7 @@ def _compile(file: str, target: str, sizes: Mapping[str, int], terminal: Termina
     else:
         if arguments.output is None:
             _refuse_foreign(target)
+            _refuse_shadow(target)
         replace_file(target, source.encode())
     terminal.line((file, "bold"))
     fixed = ", ".join(f"{k} = {v}" for k, v in sizes.items())
@@ -99,6 +103,17 @@ def _refuse_foreign(target: str) -> None:
             target,
             f"`{target}` exists and was not written by this compiler",
             help=f"name another file with `-o OUT.py`, or overwrite it with `-o {target}`",
+        )
+
+
+def _refuse_shadow(target: str) -> None:
+    """A ``torch.py`` beside ``torch.opt`` would be what ``import torch`` finds there, in the module itself too."""
+    name = Path(target).stem
+    if name in SHADOWED or name in sys.stdlib_module_names:
+        raise unwritable(
+            target,
+            f"`{target}` would be imported in place of the package `{name}`",
+            help=f"rename the program, or name another file with `-o {name}_layer.py`",
         )
 
 

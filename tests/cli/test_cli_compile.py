@@ -267,3 +267,13 @@ def test_a_file_that_may_not_be_written(run, folder):
     ran = run("compile", "softmax.opt", "-o", "fixed.py")
     assert ran.code == 1
     assert "error[E004]: cannot write `fixed.py`: permission denied" in ran.err
+
+
+@pytest.mark.parametrize("name", ["torch", "typing"])
+def test_a_module_that_would_shadow_a_package_is_not_written(run, folder, name):
+    (folder / f"{name}.opt").write_text("layer l\nparam x[2]\nvar y[2]\nminimize sum_squares(y - x)\noutput y\n")
+    ran = run("compile", f"{name}.opt")
+    assert ran.code == 1
+    assert f"would be imported in place of the package `{name}`" in ran.err
+    assert not (folder / f"{name}.py").exists()
+    assert run("compile", f"{name}.opt", "-o", f"{name}_layer.py").code == 0
