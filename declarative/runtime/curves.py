@@ -13,7 +13,9 @@ The sum g(t) does not increase. Split by the signs of a into P - N, it meets a l
 
     h(t) = log(P + max(-b, 0)) - log(N + max(b, 0)) = 0,
 
-which is linear in t for a softmax and nearly so elsewhere: a safeguarded Newton iteration in a bracket finds t. Let F
+which is linear in t for a softmax and nearly so elsewhere: a safeguarded Newton iteration in a bracket finds t. Of a
+large t the rounding alone may move the sum: where it does, t = c + t' with the pivot c the z_i/d_i nearest to the root,
+and t' is the root for z - c d, whose entries near the root are small and lose no digits. Let F
 be the entries off their bounds there. By the implicit function theorem on g(t; theta) = b over a fixed F
 
     dt = (sum_i a_i dy_i|_t - db) / sum_F a_i d_i phi'(z_i - t d_i),
@@ -42,6 +44,9 @@ from declarative.runtime.transforms import values_are_hidden
 Values = Tensor | float
 
 DOUBLINGS, STEPS = 64, 100
+
+MUCH = 16
+"""How many times its own rounding the sum at a root may be off, or the root needs a pivot."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,9 @@ class _Row(NamedTuple):
 
     def limits(self) -> tuple[Tensor, Tensor]:
         """The smallest and the largest sum of the entries whatever t; (*batch, 1)."""
-        rising = self.weights > 0
-        last = torch.where(rising, self.lower, self.upper)
-        first = torch.where(rising, self.upper, self.lower)
+        rising, masked = self.weights > 0, self.z == -torch.inf
+        last = torch.where(rising | masked, self.lower, self.upper)
+        first = torch.where(rising & ~masked, self.upper, self.lower)
         return _dot(self.weights, last), _dot(self.weights, first)
 
     def without_nothing(self) -> _Row:
@@ -114,6 +119,17 @@ class _Row(NamedTuple):
         tiny = nothing.to(self.z.dtype) * math.sqrt(torch.finfo(self.z.dtype).tiny)
         least, most = (torch.where(level == 0, level + tiny, level) for level in (self.least, self.most))
         return self._replace(least=least, most=most)
+
+    def nearest(self, t: Tensor) -> Tensor:
+        """z_i/d_i of the entry that is the nearest to zero at t; (*batch, 1)."""
+        reaches = (self.slopes != 0) & self.z.isfinite()
+        distances = torch.where(reaches, (self.z - t * self.slopes).abs(), torch.inf)
+        ratios = torch.where(reaches, self.z / torch.where(reaches, self.slopes, 1), 0)
+        return ratios.gather(-1, distances.argmin(-1, keepdim=True))
+
+    def moved(self, pivot: Tensor) -> _Row:
+        """The row of the offsets from a pivot."""
+        return self._replace(z=self.z - pivot * self.slopes)
 
     def ends(self, curve: Curve) -> tuple[Tensor, Tensor]:
         """The t up to which all entries are where they are at minus infinity, and from which as at plus infinity."""
@@ -142,16 +158,21 @@ def curve_to_level(
     ``z`` (*batch, n); ``weights``, ``slopes`` (by default the weights), ``lower`` and ``upper`` (*batch, n) or numbers,
     ``most`` and ``least`` (*batch, 1) or numbers; their batch dimensions broadcast. Without ``least`` the sum is equal
     to ``most``; ``least=-math.inf`` leaves it free below. t is zero where the row does not bind. Entries are never
-    negative, whatever ``lower``. Where no y satisfies the row, NaN in the instance. Differentiable three times.
+    negative, whatever ``lower``, and where z is minus infinity they are masked, at ``lower``. Where no y satisfies the
+    row, NaN in the instance. Differentiable three times.
     """
     curve, equality = Curve(exponent), least is None
     floor = most if least is None else least
     row = _filled(z, weights, weights if slopes is None else slopes, lower, upper, floor, most)
+    if not z.shape[-1]:
+        t = torch.where((row.least <= 0) & (row.most >= 0), torch.zeros_like(row.most), torch.nan)
+        return Spent(row.z, t, row.z)
     if exponent == 1.0:
         row = row.without_nothing()
     fixed = _Row(*(part.detach() for part in row))
     with torch.no_grad():
-        root, level_is_most, active, feasible = _root(curve, fixed, equality)
+        pivot, root, level_is_most, active, feasible = _root(curve, fixed, equality)
+        fixed = fixed.moved(pivot)
         at = fixed.z - root * fixed.slopes
         shares = curve.entries(at)
         free = (shares >= fixed.lower) & (shares <= fixed.upper) & (fixed.lower < fixed.upper)
@@ -159,7 +180,7 @@ def curve_to_level(
         slope = (fixed.weights * fixed.slopes * curve.slopes(torch.where(free, shares, 0))).sum(-1, keepdim=True)
         determined = active & feasible & (slope > 0)
         below = ~free & ~above & (fixed.lower > 0)
-    level = torch.where(level_is_most, row.most, row.least)
+    row, level = row.moved(pivot), torch.where(level_is_most, row.most, row.least)
     held = torch.where(above, row.upper, row.lower)
 
     def entries(t: Tensor) -> Tensor:
@@ -175,17 +196,18 @@ def curve_to_level(
     y = entries(t)
     gap = row.z - t * row.slopes - curve.marginal(torch.where(above | below, held, 1))
     rest = torch.where(above, gap.clamp_min(0), torch.where(below, gap.clamp_max(0), 0))
-    y, t, rest = (torch.where(feasible, part, torch.nan) for part in (y, t, rest))
+    y, t, rest = (torch.where(feasible, part, torch.nan) for part in (y, pivot + t, rest))
     return Spent(y, t, rest)
 
 
-def _root(curve: Curve, row: _Row, equality: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """t, whether the level is ``most`` rather than ``least``, where the row binds, and where it can; (*batch, 1)."""
+def _root(curve: Curve, row: _Row, equality: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The pivot and the offset whose sum is t, whether the level is ``most`` rather than ``least``, where the row
+    binds, and where it can; (*batch, 1)."""
     smallest, largest = row.limits()
     feasible = (smallest <= row.most + _rounding(row.most, smallest)) & (
         largest >= row.least - _rounding(row.least, largest)
     )
-    feasible &= (row.least <= row.most) & (row.lower <= row.upper).all(-1, keepdim=True)
+    feasible &= (row.least <= row.most) & ((row.lower <= row.upper) & (row.z < torch.inf)).all(-1, keepdim=True)
     at_zero = _dot(row.weights, row.entries(curve, torch.zeros_like(row.most)))
     level_is_most = torch.ones_like(feasible) if equality else ~(at_zero < row.least)
     active = torch.ones_like(feasible) if equality else (at_zero > row.most) | (at_zero < row.least)
@@ -194,20 +216,35 @@ def _root(curve: Curve, row: _Row, equality: bool) -> tuple[Tensor, Tensor, Tens
     sought = active & feasible & ~lowest & (level < largest - _rounding(level, largest))
     first, last = row.ends(curve)
     at_end = torch.where(lowest, last, first)
-    (found,) = _search(level.new_tensor(curve.exponent), *row, level, sought)
-    return torch.where(sought, found, torch.where(active & feasible, at_end, 0)), level_is_most, active, feasible
+    pivot, found = _search(level.new_tensor(curve.exponent), *row, level, sought)
+    offset = torch.where(sought, found, torch.where(active & feasible, at_end, 0))
+    return torch.where(sought, pivot, 0), offset, level_is_most, active, feasible
 
 
-def _root_like(exponent: Tensor, *row_level_and_sought: Tensor) -> tuple[Tensor]:
+def _root_like(exponent: Tensor, *row_level_and_sought: Tensor) -> tuple[Tensor, Tensor]:
     *_, level, _ = row_level_and_sought
-    return (torch.empty_like(level),)
+    return torch.empty_like(level), torch.empty_like(level)
 
 
 @search(_root_like)
-def _search(exponent: Tensor, *row_level_and_sought: Tensor) -> tuple[Tensor]:
-    """Where the sum of the entries of a row is the level, for the instances sought; (*batch, 1)."""
+def _search(exponent: Tensor, *row_level_and_sought: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the sum of the entries of a row is the level, for the instances sought, as a pivot, zero where it needs
+    none, and an offset; (*batch, 1)."""
     *parts, level, sought = row_level_and_sought
     curve, row = Curve(float(exponent)), _Row(*parts)
+    t = _newton(curve, row, level, sought)
+    y = row.entries(curve, t)
+    off = (_dot(row.weights, y) - level).abs()
+    size = level.abs() + _dot(row.weights.abs(), y)
+    rough = sought & ~(off <= MUCH * torch.finfo(t.dtype).eps * size)
+    if not values_are_hidden(rough) and not bool(rough.any()):
+        return torch.zeros_like(t), t
+    pivot = torch.where(rough, row.nearest(t), 0)
+    return pivot, torch.where(rough, _newton(curve, row.moved(pivot), level, rough), t)
+
+
+def _newton(curve: Curve, row: _Row, level: Tensor, sought: Tensor) -> Tensor:
+    """The root from a bracket around zero; (*batch, 1)."""
     taken, given = row.weights.clamp_min(0), (-row.weights).clamp_min(0)
     credit, debit = (-level).clamp_min(0), level.clamp_min(0)
 
@@ -222,7 +259,8 @@ def _search(exponent: Tensor, *row_level_and_sought: Tensor) -> tuple[Tensor]:
 
     t = torch.zeros_like(level)
     value, _ = excess(t)
-    low, high, step = t, t, torch.ones_like(t)
+    farthest = torch.where(row.z.isfinite() & (row.slopes != 0), (row.z / row.slopes).abs(), 0)
+    low, high, step = t, t, (farthest.amax(-1, keepdim=True) / 2**20).clamp(1, torch.finfo(t.dtype).max / 2**70)
     for _ in range(DOUBLINGS):
         up, down = sought & (excess(high)[0] > 0), sought & ~(excess(low)[0] >= 0)
         if not values_are_hidden(up) and not bool((up | down).any()):
@@ -243,7 +281,7 @@ def _search(exponent: Tensor, *row_level_and_sought: Tensor) -> tuple[Tensor]:
         t = moved
         if not values_are_hidden(settled) and bool(settled.all()):
             break
-    return (t,)
+    return t
 
 
 def _filled(z: Tensor, *parts: Values) -> _Row:

@@ -10,7 +10,11 @@ linear: t is then exact, with F the entries off their bounds,
     t = (sum_F a_i v_i + sum_not-F a_i y_i - b) / sum_F a_i d_i.
 
 This formula over a fixed F is what is differentiated, so derivatives of every order are those of the solution. An entry
-exactly at its bound with a zero multiplier (weakly active) counts as off it.
+exactly at its bound with a zero multiplier (weakly active) counts as off it. One whose v is minus infinity is masked:
+it stays at its lower bound, and has no gradient.
+
+Of a large t the rounding alone may move the sum: where it does, t = c + t' with the pivot c the v_i/d_i nearest to the
+root, and t' is the root for v - c d, whose entries near the root are small and lose no digits.
 
 On the CPU a compiled kernel finds the root without a sort and fuses the pullback; elsewhere, under torch.func and under
 a compiler it is the search below.
@@ -28,8 +32,12 @@ import torch
 from torch import Tensor
 
 from declarative.runtime.native import coupling_row
+from declarative.runtime.transforms import values_are_hidden
 
 Bounds = Tensor | float
+
+MUCH = 64
+"""How many times the sum's own rounding that of t may move it."""
 
 
 class Clipped(NamedTuple):
@@ -59,10 +67,16 @@ class _Row(NamedTuple):
         """g(t); (*batch, 1)."""
         return (self.weights * self.entries(t)).sum(-1, keepdim=True)
 
+    def can_hold(self) -> Tensor:
+        """Whether v and the bounds leave every entry a finite place; (*batch, 1)."""
+        placed = (self.v < torch.inf) & ((self.v > -torch.inf) | (self.lower > -torch.inf))
+        return (placed & (self.lower <= self.upper)).all(-1, keepdim=True)
+
     def limits(self) -> tuple[Tensor, Tensor]:
         """The smallest and the largest g(t), as t goes to plus and minus infinity; (*batch, 1)."""
         still = self.v.clamp(self.lower, self.upper)
-        up, down = self.slopes > 0, self.slopes < 0
+        given = self.v > -torch.inf
+        up, down = (self.slopes > 0) & given, (self.slopes < 0) & given
         last = torch.where(up, self.lower, torch.where(down, self.upper, still))
         first = torch.where(up, self.upper, torch.where(down, self.lower, still))
         return _dot(self.weights, last), _dot(self.weights, first)
@@ -92,12 +106,16 @@ def clip_to_level(
     with torch.no_grad():
         smallest, largest = fixed.limits()
         allowance = _rounding(fixed)
-        feasible = (smallest <= fixed.level + allowance) & (fixed.lower <= fixed.upper).all(-1, keepdim=True)
+        feasible = (smallest <= fixed.level + allowance) & fixed.can_hold()
         active = fixed.sum_at(torch.zeros_like(fixed.level)) > fixed.level
         if not at_most:
             active = torch.ones_like(active)
             feasible = feasible & (largest >= fixed.level - allowance)
         root, inside = _root(fixed)
+        pivot = torch.where(active, _pivot(fixed, root, inside), 0)
+        if values_are_hidden(pivot) or bool((pivot != 0).any()):
+            fixed = fixed._replace(v=fixed.v - pivot * fixed.slopes)
+            root, inside = _root(fixed)
         root = torch.where(active, root, 0)
         at = fixed.v - root * fixed.slopes
         free = (at >= fixed.lower) & (at <= fixed.upper)
@@ -106,10 +124,12 @@ def clip_to_level(
     held = torch.where(at_lower, row.lower, row.upper)
     slope = (row.weights * row.slopes * free).sum(-1, keepdim=True)
     determined = active & (slope > 0)
-    excess = (row.weights * torch.where(free, row.v, held)).sum(-1, keepdim=True) - row.level
+    moved = row.v - pivot * row.slopes
+    excess = (row.weights * torch.where(free, moved, held)).sum(-1, keepdim=True) - row.level
     t = torch.where(determined, excess / torch.where(determined, slope, 1), root)
     t = torch.where(feasible, t, torch.nan)
-    return Clipped(torch.where(feasible, torch.where(free, row.v - t * row.slopes, held), torch.nan), t)
+    y = torch.where(feasible, torch.where(free, moved - t * row.slopes, held), torch.nan)
+    return Clipped(y, pivot + t)
 
 
 def clip_between_levels(
@@ -159,8 +179,26 @@ def _root(row: _Row) -> tuple[Tensor, Tensor]:
     inside = moving & (enters <= left) & (leaves >= right)
     slope = (row.weights * row.slopes * inside).sum(-1, keepdim=True)
     start = torch.where(left.isfinite(), left, torch.where(right.isfinite(), right, 0))
-    step = (row.sum_at(start) - row.level) / torch.where(slope > 0, slope, 1)
-    return torch.where(slope > 0, start + step, start).clamp(left, right), inside
+    over = row.sum_at(start) - row.level
+    # Where nothing is inside, the sum jumps: the breakpoints of an entry are one number by rounding.
+    between = torch.where(right.isfinite(), start + (right - start) / 2, start)
+    jump = torch.where((over > 0) & (row.sum_at(between) > row.level) & right.isfinite(), right, start)
+    return torch.where(slope > 0, start + over / torch.where(slope > 0, slope, 1), jump).clamp(left, right), inside
+
+
+def _pivot(row: _Row, root: Tensor, inside: Tensor) -> Tensor:
+    """The pivot of the rows whose root is too large for its rounding, zero for the others; (*batch, 1)."""
+    if not row.v.shape[-1]:
+        return torch.zeros_like(root)
+    products = row.weights * row.slopes
+    slope = (products * inside).sum(-1, keepdim=True)
+    slope = torch.where(slope > 0, slope, products.sum(-1, keepdim=True))
+    size = row.level.abs() + _dot(row.weights.abs(), row.entries(root).abs())
+    reaches = (row.slopes != 0) & row.v.isfinite()
+    distances = torch.where(reaches, (row.v - root * row.slopes).abs(), torch.inf)
+    nearest = distances.argmin(-1, keepdim=True)
+    ratios = torch.where(reaches, row.v / torch.where(reaches, row.slopes, 1), 0)
+    return torch.where(root.isfinite() & (root.abs() * slope > MUCH * size), ratios.gather(-1, nearest), 0)
 
 
 def _filled(v: Tensor, *parts: Bounds) -> _Row:

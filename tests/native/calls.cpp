@@ -119,7 +119,7 @@ template <class S> void simplex(int64_t size, int64_t count, int64_t threads, st
   const int64_t all = count * size;
   S *v = real.room(all), *y = real.room(all, (S)-1), *rest = real.room(all), *total = real.room(1, (S)1);
   for (int64_t e = 0; e < all; e++) v[e] = (S)normal(random);
-  S* threshold = real.room(count);
+  S* threshold = real.room(2 * count);  // and what its rounding leaves
   const Strided points{v, size, 1, 0}, one{nullptr, 0, 0, 1};
   const SimplexCall call{sizeof(S) == 4, threads, count, size, points, {total, 0, 0, 0}, y, rest, threshold};
   const Case c{size, 0, 0, count, threads, false, false, 0};
@@ -136,7 +136,7 @@ template <class S> void simplex(int64_t size, int64_t count, int64_t threads, st
 
   // The same projection as a row with weights and slopes of one, its upper bound and level in one number each.
   const Strided lower{nullptr, 0, 0, 0}, upper{nullptr, 0, 0, INF};
-  S* t = real.room(count);
+  S* t = real.room(3 * count);  // and its pivot and offset
   for (const int64_t at_most : {0, 1}) {
     const CouplingRowCall row{sizeof(S) == 4, threads, count, size, at_most, points, one, one, lower, upper, one, rest, t};
     expect(declarative_coupling_row(&row) == 0, "coupling row failed", c);

@@ -39,8 +39,9 @@ def test_threshold_is_the_root(shape: tuple[int, ...]) -> None:
     v, total = 2 * normal(*shape), normal(*shape[:-1], 1, seed=1).abs()
     y, t, rest = project_on_simplex(v, total)
     torch.testing.assert_close(t, by_bisection(v, total), rtol=1e-13, atol=1e-13)
-    assert torch.equal(y, (v - t).clamp_min(0))
-    assert torch.equal(rest, (v - t).clamp_max(0))
+    exact = v - by_bisection(v, total)
+    torch.testing.assert_close(y, exact.clamp_min(0), rtol=0, atol=2e-15)
+    torch.testing.assert_close(rest, exact.clamp_max(0), rtol=0, atol=8e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -5,7 +5,8 @@ w = y_bar + m a:
 
     v_bar = w on F,   d_bar = -t w on F,   l_bar, u_bar = w where y is at that bound,   a_bar = m y,   b_bar = -m.
 
-A derivative that is itself differentiated takes the same formula in torch.
+A derivative that is itself differentiated takes the same formula in torch. A large t is kept as the sum of a pivot and
+an offset, (v - pivot d) - offset d having the digits that v - t d has not.
 """
 
 from __future__ import annotations
@@ -71,12 +72,13 @@ class _Compiled(torch.autograd.Function):
         shape, count = torch.Size((*batch, v.shape[-1])), batch.numel()
         operands = [operand(part, count, batch) for part in row]
         y = v.new_empty(shape) if shape != v.shape else torch.empty_like(v, memory_format=torch.contiguous_format)
-        t = v.new_empty((*batch, 1))
+        kept = v.new_empty((3, *batch, 1))  # t, its pivot and the offset from it
         fields = [v.dtype == torch.float32, torch.get_num_threads(), count, shape[-1], at_most]
         for part in operands:
             fields += part.fields
-        library.call("coupling_row", [*fields, y.data_ptr(), t.data_ptr()])
-        ctx.save_for_backward(y, t, *(part for part in row if isinstance(part, Tensor)))
+        library.call("coupling_row", [*fields, y.data_ptr(), kept.data_ptr()])
+        t = kept[0]
+        ctx.save_for_backward(y, t, kept, *(part for part in row if isinstance(part, Tensor)))
         ctx.numbers = [None if isinstance(part, Tensor) else part for part in row]
         ctx.at_most = at_most
         ctx.set_materialize_grads(False)
@@ -84,24 +86,25 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
-        y, t, *tensors = ctx.saved_tensors
+        y, t, kept, *tensors = ctx.saved_tensors
         given = iter(tensors)
         row = Row(*(next(given) if number is None else number for number in ctx.numbers))
         cotangents = [bar for bar in bars if bar is not None]
         if not cotangents:
             return (None,) * 7
         if torch.is_grad_enabled() or not library.serves(cotangents):
-            return None, *_pulled_back_by_torch(row, y, t, bars, ctx.at_most)
-        return None, *_pulled_back(row, y, t, bars, ctx.at_most, ctx.needs_input_grad[1:])
+            return None, *_pulled_back_by_torch(row, y, t, kept, bars, ctx.at_most)
+        return None, *_pulled_back(row, y, kept, bars, ctx.at_most, ctx.needs_input_grad[1:])
 
 
 _apply = plain_apply(_Compiled)
 
 
 def _pulled_back(
-    row: Row, y: Tensor, t: Tensor, bars: tuple[Tensor | None, ...], at_most: bool, wanted: tuple[bool, ...]
+    row: Row, y: Tensor, kept: Tensor, bars: tuple[Tensor | None, ...], at_most: bool, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The gradients in the order of `Row`, in one compiled pass."""
+    t = kept[0]
     n, count = y.shape[-1], t.numel()
     operands = [operand(part, count, t.shape[:-1]) for part in row[:5]]
     y_bar = operand(bars[0], count, t.shape[:-1])
@@ -111,7 +114,7 @@ def _pulled_back(
     fields = [y.dtype == torch.float32, torch.get_num_threads(), count, n, at_most]
     for part in operands:
         fields += part.fields
-    fields += [t.data_ptr(), *y_bar.fields, 0 if t_bar is None else t_bar.data_ptr()]
+    fields += [kept.data_ptr(), *y_bar.fields, 0 if t_bar is None else t_bar.data_ptr()]
     for into in results:
         fields += into.fields
     library.call("coupling_row_pullback", [*fields, 0 if level_bar is None else level_bar.data_ptr()])
@@ -123,15 +126,18 @@ def _pulled_back(
 
 
 def _pulled_back_by_torch(
-    row: Row, y: Tensor, t: Tensor, bars: tuple[Tensor | None, ...], at_most: bool
+    row: Row, y: Tensor, t: Tensor, kept: Tensor, bars: tuple[Tensor | None, ...], at_most: bool
 ) -> list[Tensor | None]:
     """The same as a differentiable function of the operands, the outputs and the cotangents."""
     v, a, d, low, high, _ = (part if isinstance(part, Tensor) else y.new_tensor(part) for part in row)
     y_bar, t_bar = (torch.zeros_like(x) if bar is None else bar for x, bar in zip((y, t), bars, strict=True))
+    _, pivot, offset = kept
     with torch.no_grad():
-        moved = v - t * d
+        moved = (v - pivot * d) - offset * d
         solved = ~t.isnan()
-        free = (moved >= low) & (moved <= high) & (low < high)
+        # The kernel's products are exact and torch's are not, which tells beside a pivot: there y tells what is free.
+        inside = (moved >= low) & (moved <= high)
+        free = torch.where(pivot == 0, inside, (y > low) & (y < high)) & (low < high)
         below = ~free & (moved - low <= high - moved)
         above = solved & ~free & ~below
     slope = (a * d * free).sum(-1, keepdim=True)

@@ -15,11 +15,18 @@
 //
 //   v_bar = w on F,  d_bar = -t w on F,  l_bar, u_bar = w where y is at that bound,  a_bar = m y,  b_bar = -m.
 //
-// An entry exactly at a bound belongs to F unless its bounds are equal.
+// An entry exactly at a bound belongs to F unless its bounds are equal. One whose v is minus infinity is masked: it is at
+// its lower bound, whatever t.
+//
+// Where t is so large that its rounding moves the row's sum beyond the sum's own, the row is solved once more with
+// v - pivot d in the place of v, the pivot being the v_i/d_i nearest to the first root, and t = pivot + offset. Beside t
+// (count) lie the pivots (count), zero for the other rows, and the offsets (count).
 //
 // References: Kiwiel, Variable fixing algorithms for the continuous quadratic knapsack problem, 2008; Cominetti,
 // Mascarenhas and Silva, A Newton's method for the continuous quadratic knapsack problem, 2014.
 #pragma once
+
+#include <stdlib.h>
 
 #include "rows.hpp"
 
@@ -45,6 +52,14 @@ struct Piece {
   void operator+=(const Piece& o) { value += o.value, slope += o.slope; }
 };
 
+// Of the entries the one that is the nearest to zero at some t, and its v/d.
+struct Nearest {
+  double distance = __builtin_inf(), ratio = 0;
+  void operator+=(const Nearest& o) {
+    if (o.distance < distance) *this = o;
+  }
+};
+
 // The breakpoints nearest to some t on either side, and the outermost.
 struct Neighbours {
   double before = -__builtin_inf(), after = __builtin_inf(), least = __builtin_inf(), most = -__builtin_inf();
@@ -64,8 +79,11 @@ template <class S, bool UNIT> struct CouplingRow {
   const DealParts deal;
   const int64_t threads;
   Operand<S> v, a, d, l, u;
+  S* moved = nullptr;  // v - pivot d, where a row needed it
 
   CouplingRow(int64_t size, DealParts deal, int64_t threads) : parts(size), deal(deal), threads(threads) {}
+  CouplingRow(const CouplingRow&) = delete;
+  ~CouplingRow() { free(moved); }
 
   // Beyond the end stands an entry that is fixed at zero.
   template <class Call> void bind(const Call& call, int64_t row) {
@@ -84,16 +102,18 @@ template <class S, bool UNIT> struct CouplingRow {
       for (int64_t i = 0; i < length; i += W) {
         const V x = load(vs + i), low = load(ls + i), high = load(us + i);
         const V size_low = low < 0 ? -low : low, size_high = high < 0 ? -high : high;
-        bad += (x - x) + (low <= high && low < infinity && high > -infinity ? V{} : V{} + 1);
+        const auto given = x > -infinity;
+        bad += low <= high && low < infinity && high > -infinity ? V{} : V{} + 1;
+        bad += x < infinity && (given || low > -infinity) ? V{} : V{} + 1;
         if (UNIT) {
-          sum += x, smallest += low, largest += high;
+          sum += given ? x : V{}, smallest += low, largest += given ? high : low;
           scale += (size_low < infinity ? size_low : V{}) + (size_high < infinity ? size_high : V{});
           continue;
         }
         const V w = load(as + i), k = load(ds + i), size_w = w < 0 ? -w : w;
         const V still = greater(lesser(x, high), low);
-        const V last = k > 0 ? low : k < 0 ? high : still, first = k > 0 ? high : k < 0 ? low : still;
-        sum += w * x, slope += w * k, bad += (w - w) + (k - k);
+        const V last = k < 0 && given ? high : k > 0 ? low : still, first = k > 0 && given ? high : k < 0 ? low : still;
+        sum += given ? w * x : V{}, slope += w * k, bad += (w - w) + (k - k);
         smallest += w == 0 ? V{} : w * last, largest += w == 0 ? V{} : w * first;
         scale += size_w * ((size_low < infinity ? size_low : V{}) + (size_high < infinity ? size_high : V{}));
       }
@@ -143,20 +163,100 @@ template <class S, bool UNIT> struct CouplingRow {
     });
   }
 
-  // t, and NaN where no y satisfies the row.
-  S root(double level, bool at_most) const {
+  // A root, how fast g falls there (of all entries where it does not), and where the search ended, before the end of a
+  // plateau was taken, which rounding alone may have made one.
+  struct Root {
+    S t;
+    double slope;
+    S found;
+  };
+
+  // NaN where no y satisfies the row.
+  Root root(double level, bool at_most) const {
     const Survey found = survey();
     const double allowance = 4 * EPS * (found.scale + __builtin_fabs(level));
     const bool feasible = found.bad == 0 && found.smallest <= level + allowance && level - level == 0;
-    if (!feasible || !(at_most || found.largest >= level - allowance)) return (S)__builtin_nan("");
+    if (!feasible || !(at_most || found.largest >= level - allowance)) return {(S)__builtin_nan(""), 0, 0};
     S low = -(S)__builtin_inf();
     if (at_most) {
-      if (piece(0).value <= level) return 0;
+      if (piece(0).value <= level) return {0, 0, 0};
       low = 0;
-    } else if (level >= found.largest) return finite_or_zero(neighbours(0, false).least);
-    if (level <= found.smallest) return finite_or_zero(neighbours(0, false).most);
+    } else if (level >= found.largest) return at_end(neighbours(0, false).least, found);
+    if (level <= found.smallest) return at_end(neighbours(0, false).most, found);
     const double start = found.slope > 0 ? (found.sum - level) / found.slope : 0;
-    return search(start > low ? (S)start : low, low, level, allowance);
+    Root at = search(start > low ? (S)start : low, low, level, allowance);
+    if (!(at.slope > 0)) at.slope = found.slope;
+    return at;
+  }
+
+  static Root at_end(double t, const Survey& found) { return {finite_or_zero(t), found.slope, finite_or_zero(t)}; }
+
+  // t rounded, and the pivot and the offset that it is the sum of.
+  struct Multiplier {
+    S t, pivot, offset;
+  };
+
+  // Leaves the row moved by the pivot. The first may be at the wrong end of a plateau, which the next one is not.
+  template <class Call> Multiplier multiplier(const Call& call, int64_t row, double level) {
+    Root at = root(level, call.at_most);
+    S pivot = 0;
+    for (int pivots = 0; pivots < 3 && loses_digits(at, level); pivots++) {
+      v.bind(call.v, row, parts.total, 0);
+      pivot = nearest(pivots ? pivot + at.t : at.found);
+      if (!move(pivot)) return {at.t, 0, at.t};  // of the first root: there is room for all or for none
+      at = root(level, false);
+    }
+    return {pivot + at.t, pivot, at.t};
+  }
+
+  // How many times the sum's own rounding that of t may move it.
+  static constexpr double MUCH = 64;
+
+  bool loses_digits(const Root& at, double level) const {
+    const double off = __builtin_fabs((double)at.t) * at.slope / MUCH, size = __builtin_fabs(level);
+    return off > size && off > size + size_at(at.t);
+  }
+
+  // The sum of |a y|.
+  double size_at(S t) const {
+    return parts.sum<Piece>(deal, threads, [&](int64_t start, int64_t length) {
+      const S *vs = v.strip(start), *ls = l.strip(start), *us = u.strip(start);
+      const S *as = UNIT ? vs : a.strip(start), *ds = UNIT ? vs : d.strip(start);
+      Piece found;
+      for (int64_t i = 0; i < length; i++) {
+        const S at = UNIT ? vs[i] - t : vs[i] - ds[i] * t, below = at > us[i] ? us[i] : at;
+        const double y = below < ls[i] ? ls[i] : below;
+        found.value += __builtin_fabs(UNIT ? y : (double)as[i] * y);
+      }
+      return found;
+    }).value;
+  }
+
+  S nearest(S t) const {
+    return (S)parts.sum<Nearest>(deal, threads, [&](int64_t start, int64_t length) {
+      const S *vs = v.strip(start), *ds = UNIT ? vs : d.strip(start);
+      Nearest found;
+      for (int64_t i = 0; i < length; i++) {
+        const double x = vs[i], slope = UNIT ? 1 : ds[i], ratio = x / slope;
+        if (__builtin_fabs(ratio) < __builtin_inf()) found += {__builtin_fabs(x - slope * t), ratio};
+      }
+      return found;
+    }).ratio;
+  }
+
+  // v - pivot d in the place of v; false where there is no room for it.
+  bool move(S pivot) {
+    if (!moved) moved = (S*)malloc((size_t)parts.total * sizeof(S));
+    if (!moved) return false;
+    parts.each(deal, threads, [&](int64_t part) {
+      for (int64_t start = parts.start(part); start < parts.end(part); start += STRIP) {
+        const int64_t length = parts.end(part) - start < STRIP ? parts.end(part) - start : STRIP;
+        const S *vs = v.strip(start), *ds = UNIT ? vs : d.strip(start);
+        for (int64_t i = 0; i < length; i++) moved[start + i] = UNIT ? vs[i] - pivot : vs[i] - ds[i] * pivot;
+      }
+    });
+    v.bind({moved, 0, 1, 0}, 0, parts.total, 0);
+    return true;
   }
 
   static S finite_or_zero(double t) { return t - t == 0 ? (S)t : 0; }
@@ -183,7 +283,7 @@ template <class S, bool UNIT> struct CouplingRow {
     return end < __builtin_inf() ? (S)end : t;
   }
 
-  S search(S t, S low, double level, double allowance) const {
+  Root search(S t, S low, double level, double allowance) const {
     S high = (S)__builtin_inf(), width = high;
     for (int idle = 0, steps = 1; steps < 200; steps++) {
       const Piece here = piece(t);
@@ -193,10 +293,10 @@ template <class S, bool UNIT> struct CouplingRow {
       else {
         const bool held = __builtin_fabs(gap) <= allowance;  // any t here is a root: the last one where there is one
         const Neighbours near = neighbours(t, !held);
-        if (held) return near.after < __builtin_inf() ? (S)near.after : finite_or_zero(near.before);
+        if (held) return {near.after < __builtin_inf() ? (S)near.after : finite_or_zero(near.before), 0, t};
         next = (S)(gap > 0 ? near.after : near.before);
       }
-      if (!(next < t || next > t)) return falls_after(t) ? t : end_of_plateau(t);
+      if (!(next < t || next > t)) return {falls_after(t) ? t : end_of_plateau(t), here.slope, t};
       (next > t ? low : high) = t;
       idle = high - low > width / 2 ? idle + 1 : 0, width = high - low;
       if (idle == 2 || !(next > low && next < high)) idle = 0, next = low + (high - low) / 2;
@@ -205,10 +305,10 @@ template <class S, bool UNIT> struct CouplingRow {
         const S end = (S)(high - high == 0 ? near.least : near.most);
         if (end > low && end < high) next = end;
       }
-      if (!(next > low && next < high)) return t;
+      if (!(next > low && next < high)) return {t, here.slope, t};
       t = next;
     }
-    return t;
+    return {t, 0, t};
   }
 
   void write(S t, S* y) const {
@@ -296,8 +396,9 @@ template <class S, bool UNIT> struct CouplingRowAdjoint {
     });
   }
 
-  // Gradients in the order v, a, d, l, u; `solved`: zero for a row without a solution, else one.
-  Numbers write(S t, S m, bool solved, const Gradient<S> (&to)[5]) const {
+  // Gradients in the order v, a, d, l, u, of a row moved by its pivot: `t` is the offset, `whole` both together.
+  // `solved`: zero for a row without a solution, else one.
+  Numbers write(S t, S whole, S m, bool solved, const Gradient<S> (&to)[5]) const {
     return at.parts.template sum<Numbers>(at.deal, at.threads, [&](int64_t start, int64_t length) {
       const S *vs = at.v.strip(start), *ls = at.l.strip(start), *us = at.u.strip(start), *bars = bar.strip(start);
       const S *as = UNIT ? vs : at.a.strip(start), *ds = UNIT ? vs : at.d.strip(start);
@@ -312,7 +413,7 @@ template <class S, bool UNIT> struct CouplingRowAdjoint {
         return solved ? m * y : 0;
       });
       if (to[2].wanted())
-        sums.of[2] = to[2].deliver(start, length, [=](int64_t i) { return solved && free(i) ? -t * pulled(i) : 0; });
+        sums.of[2] = to[2].deliver(start, length, [=](int64_t i) { return solved && free(i) ? -whole * pulled(i) : 0; });
       if (to[3].wanted())
         sums.of[3] = to[3].deliver(start, length, [=](int64_t i) { return !free(i) && below(i) ? pulled(i) : 0; });
       if (to[4].wanted())
@@ -328,9 +429,10 @@ static void solve_coupling_rows(const CouplingRowCall& call, int64_t first, int6
   for (int64_t i = first; i < last; i++) {
     row.bind(call, i);
     const Strided& b = call.level;
-    const S t = row.root(b.data ? (double)((const S*)b.data)[i * b.row_stride] : b.number, call.at_most);
-    ((S*)call.t)[i] = t;
-    row.write(t, (S*)call.y + i * call.size);
+    const auto found = row.multiplier(call, i, b.data ? (double)((const S*)b.data)[i * b.row_stride] : b.number);
+    S* const to = (S*)call.t + i;
+    to[0] = found.t, to[call.count] = found.pivot, to[2 * call.count] = found.offset;
+    row.write(found.offset, (S*)call.y + i * call.size);
   }
 }
 
@@ -346,9 +448,10 @@ static void pull_back_coupling_rows(const CouplingRowPullback& call, int64_t fir
   }
   for (int64_t i = first; i < last; i++) {
     row.at.bind(call, i), row.bar.bind(call.y_bar, i, call.size, 0);
-    const S t = ((const S*)call.t)[i];
+    const S *const from = (const S*)call.t + i, t = from[0], pivot = from[call.count], offset = from[2 * call.count];
+    if (pivot) row.at.move(pivot);
     const bool solved = t == t, active = solved && !(call.at_most && t <= 0);
-    const Piece piece = active ? row.pull(t) : Piece{};
+    const Piece piece = active ? row.pull(offset) : Piece{};
     const double t_bar = call.t_bar ? (double)((const S*)call.t_bar)[i] : 0;
     const S m = piece.slope > 0 ? (S)((t_bar - piece.value) / piece.slope) : 0;
     const Gradient<S> to[5] = {{call.v_bar, i, shared[0]},
@@ -356,7 +459,7 @@ static void pull_back_coupling_rows(const CouplingRowPullback& call, int64_t fir
                                {call.slopes_bar, i, shared[2]},
                                {call.lower_bar, i, shared[3]},
                                {call.upper_bar, i, shared[4]}};
-    const Numbers numbers = row.write(t, m, solved, to);
+    const Numbers numbers = row.write(offset, t, m, solved, to);
     for (int g = 0; g < 5; g++)
       if (to[g].number) *to[g].number = (S)numbers.of[g];
     if (call.level_bar) ((S*)call.level_bar)[i] = -m;

@@ -3,6 +3,11 @@
 // The threshold t solves sum(max(v - t, 0)) = total. From a lower bound of it, t <- (sum of v over {v >= t} - total) /
 // |{v >= t}| is Newton's method on a convex decreasing function: it increases and ends, exactly, after a few passes.
 //
+// Where the row's largest entry is large beside the total, t is sought as an offset from it: there the entries that count
+// are small and lose no digits. It is kept as an unevaluated sum: beside t (count) lies what t lacks by its rounding
+// (count), and the support is where (v - t) - lack >= 0, forward and backward alike. An entry of minus infinity is masked:
+// y = 0, no gradient.
+//
 // References: Michelot, A finite algorithm for finding the projection of a point onto the canonical simplex of R^n, 1986;
 // Condat, Fast projection onto the simplex and the l1 ball, 2016.
 #pragma once
@@ -20,16 +25,22 @@ struct Sums {
   void operator+=(const Sums& o) { total += o.total, count += o.count; }
 };
 
-// The largest entry, NaN where any entry is not finite.
+// The largest entry, and how many are NaN or plus infinity.
 struct Largest {
-  double value = -__builtin_inf(), poison = 0;
-  void operator+=(const Largest& o) { value = o.value > value ? o.value : value, poison += o.poison; }
+  double value = -__builtin_inf(), bad = 0;
+  void operator+=(const Largest& o) { value = o.value > value ? o.value : value, bad += o.bad; }
 };
+
+// What the sum t of a number and the offset from it lacks by its rounding (Knuth).
+template <class V> static inline V lack_of(V t, V from, V offset) {
+  const V back = t - from;
+  return (from - (t - back)) + (offset - back);
+}
 
 template <class S> struct SimplexRow {
   typedef typename Wide<S>::V V;
   static constexpr int64_t W = Wide<S>::size;
-  static constexpr S LEAST = sizeof(S) == 4 ? (S)-3.40282347e38f : (S)-1.7976931348623157e308;
+  static constexpr S UNBOUNDED = (S)__builtin_inf();
 
   const Parts parts;
   const DealParts deal;
@@ -39,24 +50,25 @@ template <class S> struct SimplexRow {
   SimplexRow(int64_t size, DealParts deal, int64_t threads) : parts(size), deal(deal), threads(threads) {}
 
   // Beyond the end stands what is below every threshold.
-  void bind(const Strided& from, int64_t row) { v.bind(from, row, parts.total, LEAST); }
+  void bind(const Strided& from, int64_t row) { v.bind(from, row, parts.total, -UNBOUNDED); }
 
   static V load(const S* p) { return *(const V*)p; }
 
   Largest largest() const {
     return parts.sum<Largest>(deal, threads, [&](int64_t start, int64_t length) {
       const S* vs = v.strip(start);
-      V most = V{} + LEAST, bad = {};
-      for (int64_t i = 0; i < length; i += W) most = greater(load(vs + i), most), bad += load(vs + i) - load(vs + i);
+      V most = V{} - UNBOUNDED, bad = {};
+      for (int64_t i = 0; i < length; i += W)
+        most = greater(load(vs + i), most), bad += load(vs + i) < UNBOUNDED ? V{} : V{} + 1;
       Largest found;
-      found.poison = sum_of_lanes<S>(bad);
+      found.bad = sum_of_lanes<S>(bad);
       for (int64_t l = 0; l < W; l++) found.value = most[l] > found.value ? most[l] : found.value;
       return found;
     });
   }
 
-  // Sum over {v >= t} of w, which is v itself or another operand.
-  Sums sum_above(const Operand<S>& w, S t) const {
+  // Sum over {v >= least} of w, which is v itself or another operand; `OFFSETS`: over {v - from >= least} of v - from.
+  template <bool OFFSETS> Sums sum_above(S least, const Operand<S>& w, S from = 0) const {
     return parts.sum<Sums>(deal, threads, [&](int64_t start, int64_t length) {
       const S *vs = v.strip(start), *ws = w.strip(start);
       V total[2] = {}, count[2] = {};
@@ -64,12 +76,12 @@ template <class S> struct SimplexRow {
       for (; i + 2 * W <= length; i += 2 * W)
 #pragma GCC unroll 2
         for (int k = 0; k < 2; k++) {
-          const V x = load(vs + i + k * W);
-          total[k] += x >= t ? load(ws + i + k * W) : V{}, count[k] += x >= t ? V{} + 1 : V{};
+          const V x = OFFSETS ? load(vs + i + k * W) - from : load(vs + i + k * W);
+          total[k] += x >= least ? (OFFSETS ? x : load(ws + i + k * W)) : V{}, count[k] += x >= least ? V{} + 1 : V{};
         }
       for (; i < length; i += W) {
-        const V x = load(vs + i);
-        total[0] += x >= t ? load(ws + i) : V{}, count[0] += x >= t ? V{} + 1 : V{};
+        const V x = OFFSETS ? load(vs + i) - from : load(vs + i);
+        total[0] += x >= least ? (OFFSETS ? x : load(ws + i)) : V{}, count[0] += x >= least ? V{} + 1 : V{};
       }
       Sums found;
       found.total = sum_of_lanes<S>(total[0] + total[1]), found.count = sum_of_lanes<S>(count[0] + count[1]);
@@ -77,21 +89,41 @@ template <class S> struct SimplexRow {
     });
   }
 
-  // NaN where the row is not finite or the total is negative.
-  S threshold(double total) const {
-    if (!(total >= 0)) return (S)__builtin_nan("");
-    const Largest most = largest();
-    S t = (S)(most.value - total + most.poison);
-    while (t == t) {
-      const Sums sums = sum_above(v, t);
+  struct Threshold {
+    S t, lack;
+
+    // The least number in the support, which is t or next to it.
+    S least() const {
+      if (t - t != 0) return t;
+      const S under = next(t, -UNBOUNDED);
+      return under - t >= lack ? under : lack > 0 ? next(t, UNBOUNDED) : t;
+    }
+    static float next(float x, float to) { return __builtin_nextafterf(x, to); }
+    static double next(double x, double to) { return __builtin_nextafter(x, to); }
+  };
+
+  // A largest entry of so many totals costs the sums a digit.
+  static constexpr double LARGE = 16;
+
+  // NaN where the row holds NaN or plus infinity or nothing but minus infinity, or the total is negative.
+  Threshold threshold(double total) const {
+    const S nan = (S)__builtin_nan("");
+    if (!(total >= 0)) return {nan, nan};
+    const Largest found = largest();
+    const bool large = !(__builtin_fabs(found.value) <= LARGE * total);
+    const S from = large ? (S)found.value : 0, most = (S)found.value - from;
+    S offset = found.bad ? nan : (S)(most - total);
+    while (offset == offset) {
+      const Sums sums = large ? sum_above<true>(offset, v, from) : sum_above<false>(offset, v);
       if (sums.count == 0) break;
       const S exact = (S)((sums.total - total) / sums.count);
-      const S next = exact > (S)most.value ? (S)most.value : exact;
+      const S next = exact > most ? most : exact;
       // Exactly, the steps only go up. A step that does not is rounding, at a tie between the threshold and an entry.
-      if (!(next > t)) break;
-      t = next;
+      if (!(next > offset)) break;
+      offset = next;
     }
-    return t;
+    const S t = from + offset;
+    return {t, lack_of(t, from, offset)};
   }
 
   // value(i) of every strip's entries to `out`.
@@ -112,14 +144,15 @@ template <class S> static void project_rows(const SimplexCall& call, int64_t fir
   for (int64_t i = first; i < last; i++) {
     row.bind(call.v, i);
     const Strided& of = call.total;
-    const S t = row.threshold(of.data ? (double)((const S*)of.data)[i * of.row_stride] : of.number);
-    ((S*)call.threshold)[i] = t;
+    const auto found = row.threshold(of.data ? (double)((const S*)of.data)[i * of.row_stride] : of.number);
+    const S t = found.t, lack = found.lack;
+    ((S*)call.threshold)[i] = t, ((S*)call.threshold)[call.count + i] = lack;
     row.write((S*)call.y + i * call.size, [&](int64_t start) {
-      return [=, vs = row.v.strip(start)](int64_t i) { return vs[i] - t <= 0 ? 0 : vs[i] - t; };
+      return [=, vs = row.v.strip(start)](int64_t i) { return vs[i] - t <= lack ? 0 : (vs[i] - t) - lack; };
     });
     if (!call.rest) continue;
     row.write((S*)call.rest + i * call.size, [&](int64_t start) {
-      return [=, vs = row.v.strip(start)](int64_t i) { return vs[i] - t > 0 ? 0 : vs[i] - t; };
+      return [=, vs = row.v.strip(start)](int64_t i) { return vs[i] - t > lack ? 0 : (vs[i] - t) - lack; };
     });
   }
 }
@@ -130,14 +163,15 @@ static void pull_back_rows(const SimplexPullback& call, int64_t first, int64_t l
   Operand<S> bar;
   for (int64_t i = first; i < last; i++) {
     row.bind(call.v, i), bar.bind(call.y_bar, i, call.size, 0);
-    const S t = ((const S*)call.threshold)[i];
-    const Sums sums = row.sum_above(bar, t);
+    const S* const from = (const S*)call.threshold + i;
+    const S least = typename SimplexRow<S>::Threshold{from[0], from[call.count]}.least();
+    const Sums sums = row.template sum_above<false>(least, bar);
     const double shift = call.t_bar ? (double)((const S*)call.t_bar)[i] : 0;
     const S mean = (S)((sums.total - shift) / (sums.count > 0 ? sums.count : 1));
     ((S*)call.total_bar)[i] = mean;
     row.write((S*)call.v_bar + i * call.size, [&](int64_t start) {
       const S *vs = row.v.strip(start), *bars = bar.strip(start);
-      return [=](int64_t i) { return vs[i] >= t ? bars[i] - mean : 0; };
+      return [=](int64_t i) { return vs[i] >= least ? bars[i] - mean : 0; };
     });
   }
 }
@@ -179,28 +213,30 @@ template <class S> static void project_short_rows(const SimplexCall& call, int64
   typedef ShortRows<S> Rows;
   typedef typename Rows::V V;
   const int64_t n = call.size;
-  V v[SHORT], down[SHORT], total = {}, t;
+  constexpr S UNBOUNDED = SimplexRow<S>::UNBOUNDED;
+  V v[SHORT], down[SHORT], total = {};
   for (int64_t i = first; i < last; i += Rows::W) {
     const int64_t rows = last - i < Rows::W ? last - i : Rows::W;
     Rows::load(v, call.v, n, i, rows), Rows::load(&total, call.total, 1, i, rows);
-    V most = v[0], poison = V{};
-    for (int64_t j = 0; j < n; j++) most = greater(v[j], most), poison += v[j] - v[j];
+    V most = v[0], bad = V{};
+    for (int64_t j = 0; j < n; j++) most = greater(v[j], most), bad += v[j] < UNBOUNDED ? V{} : V{} + 1;
     for (int64_t j = 0; j < n; j++) down[j] = v[j] - most;  // small where it counts, so that sums lose no digits
-    t = total >= 0 ? poison - total : V{} + (S)__builtin_nan("");
+    V offset = (total >= 0) & (bad == 0) ? (most - most) - total : V{} + (S)__builtin_nan("");
     for (;;) {
       V sum = {}, count = {};
-      for (int64_t j = 0; j < n; j++) sum += down[j] >= t ? down[j] : V{}, count += down[j] >= t ? V{} + 1 : V{};
+      for (int64_t j = 0; j < n; j++)
+        sum += down[j] >= offset ? down[j] : V{}, count += down[j] >= offset ? V{} + 1 : V{};
       const V exact = (sum - total) / count, next = exact > 0 ? V{} : exact;
-      const auto up = next > t;  // as in `threshold`
-      t = up ? next : t;
+      const auto up = next > offset;  // as in `threshold`
+      offset = up ? next : offset;
       if (!Rows::any(up)) break;
     }
-    t += most;
-    Rows::store(call.threshold, &t, 1, i, rows);
-    for (int64_t j = 0; j < n; j++) down[j] = v[j] - t <= 0 ? V{} : v[j] - t;
+    const V t = most + offset, lack = lack_of(t, most, offset);
+    Rows::store(call.threshold, &t, 1, i, rows), Rows::store((S*)call.threshold + call.count, &lack, 1, i, rows);
+    for (int64_t j = 0; j < n; j++) down[j] = v[j] - t <= lack ? V{} : (v[j] - t) - lack;
     Rows::store(call.y, down, n, i, rows);
     if (!call.rest) continue;
-    for (int64_t j = 0; j < n; j++) down[j] = v[j] - t > 0 ? V{} : v[j] - t;
+    for (int64_t j = 0; j < n; j++) down[j] = v[j] - t > lack ? V{} : (v[j] - t) - lack;
     Rows::store(call.rest, down, n, i, rows);
   }
 }
@@ -209,16 +245,19 @@ template <class S> static void pull_back_short_rows(const SimplexPullback& call,
   typedef ShortRows<S> Rows;
   typedef typename Rows::V V;
   const int64_t n = call.size;
-  const Strided thresholds = {call.threshold, 1, 0, 0}, shifts = {call.t_bar, 1, 0, 0};
-  V v[SHORT], bar[SHORT], t = {}, shift = {};
+  const Strided thresholds = {call.threshold, 1, 0, 0}, lacks = {(S*)call.threshold + call.count, 1, 0, 0};
+  const Strided shifts = {call.t_bar, 1, 0, 0};
+  V v[SHORT], bar[SHORT], t = {}, lack = {}, shift = {};
   for (int64_t i = first; i < last; i += Rows::W) {
     const int64_t rows = last - i < Rows::W ? last - i : Rows::W;
     Rows::load(v, call.v, n, i, rows), Rows::load(bar, call.y_bar, n, i, rows);
-    Rows::load(&t, thresholds, 1, i, rows), Rows::load(&shift, shifts, 1, i, rows);
+    Rows::load(&t, thresholds, 1, i, rows), Rows::load(&lack, lacks, 1, i, rows);
+    Rows::load(&shift, shifts, 1, i, rows);
     V sum = {}, count = {};
-    for (int64_t j = 0; j < n; j++) sum += v[j] >= t ? bar[j] : V{}, count += v[j] >= t ? V{} + 1 : V{};
+    for (int64_t j = 0; j < n; j++)
+      sum += v[j] - t >= lack ? bar[j] : V{}, count += v[j] - t >= lack ? V{} + 1 : V{};
     const V mean = (sum - shift) / (count > 0 ? count : V{} + 1);
-    for (int64_t j = 0; j < n; j++) bar[j] = v[j] >= t ? bar[j] - mean : V{};
+    for (int64_t j = 0; j < n; j++) bar[j] = v[j] - t >= lack ? bar[j] - mean : V{};
     Rows::store(call.total_bar, &mean, 1, i, rows);
     Rows::store(call.v_bar, bar, n, i, rows);
   }
