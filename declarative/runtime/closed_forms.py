@@ -8,6 +8,9 @@ needs no logarithm and no division:
 
     F(w; theta) = ( y - clip(phi((c - a nu) / w), l, u),   a'y - level ),    w = (y, nu).
 
+The margins c - a nu of large scores are known to the scores' rounding only. An entry counts as stationary where it lies
+between its values at the ends of what that leaves of its margin.
+
 The curve keeps y nonnegative by itself. On the entries F off their bounds the inverse of the Hessian is D = 1/(w f''),
 along the row J = D - D a a'D / (a'D a), whose largest eigenvalue is the reciprocal of the second-order margin. For a
 softmax J = (diag(y) - yy'/s) / tau.
@@ -72,10 +75,16 @@ class CurvedRow(Problem):
         return y - self._stationary(nu), self._excess(y, nu)
 
     def relative_residual(self, point: Point) -> Tensor:
-        """Largest entry of F, relative to the level, or to the entries where the level is none; (*batch)."""
+        """Largest entry of F beyond the rounding of the margins, relative to the level, or to the entries where the
+        level is none; (*batch)."""
         level = self._tensor(self.level)
-        sizes = torch.where(level.isfinite() & (level != 0), level.abs(), point[0].abs().amax(-1, keepdim=True))
-        worst = torch.cat(self.residual(point), -1).abs().amax(-1)
+        entries = point[0].abs()
+        largest = entries.amax(-1, keepdim=True) if entries.shape[-1] else level.abs()
+        sizes = torch.where(level.isfinite() & (level != 0), level.abs(), largest)
+        y, nu = point
+        least, most = self._stationary(nu, -1), self._stationary(nu, 1)
+        off = torch.maximum(least - y, y - most).clamp_min(0)
+        worst = torch.cat([off, self._excess(y, nu).abs()], -1).amax(-1)
         return worst / sizes.clamp_min(torch.finfo(self.scores.dtype).tiny)[..., 0]
 
     def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
@@ -145,9 +154,15 @@ class CurvedRow(Problem):
         at_most, at_least = torch.where(nu > 0, most, 0), torch.where(nu < 0, least, 0)
         return torch.where(nu == 0, idle, sums - at_most - at_least)
 
-    def _stationary(self, nu: Tensor) -> Tensor:
-        """y at which the gradient of the Lagrangian vanishes, for a multiplier of the row."""
-        inner = self._curve.entries(self._margins(nu))
+    def _stationary(self, nu: Tensor, side: int = 0) -> Tensor:
+        """y at which the gradient of the Lagrangian vanishes, for a multiplier of the row; with a side of -1 or 1 the
+        least or the largest that the rounding of its margin leaves."""
+        margins = self._margins(nu)
+        if side:
+            terms = (self.scores.abs() + (self._tensor(self.weights) * nu).abs()) / self._tensor(self.scale)
+            room = 4 * torch.finfo(margins.dtype).eps * torch.where(terms.isfinite(), terms, 0)
+            margins = margins + side * room
+        inner = self._curve.entries(margins)
         lower, upper = self._bounds(inner)
         return torch.minimum(torch.maximum(inner, lower), upper)
 

@@ -62,6 +62,9 @@ def rank_and_curvature(hessian: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     and curvature NaN.
     """
     n = hessian.shape[-1]
+    if n == 0:
+        empty = hessian.new_full(hessian.shape[:-2], torch.inf)
+        return torch.zeros_like(empty, dtype=torch.int64), empty
     finite = hessian.isfinite().all(-1).all(-1) & rows.isfinite().all(-1).all(-1)
     hessian, rows = (torch.where(finite[..., None, None], t, 0) for t in (hessian, rows))
     norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
@@ -72,10 +75,8 @@ def rank_and_curvature(hessian: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     rank = spanned.sum(-1)
     rotated = basis @ hessian @ basis.mT
     null = (~spanned).to(hessian.dtype)
-    above = rotated.abs().amax((-2, -1)) * n + 1 if n else hessian.new_ones(hessian.shape[:-2])
+    above = rotated.abs().amax((-2, -1)) * n + 1
     restricted = rotated * null[..., :, None] * null[..., None, :] + torch.diag_embed(above[..., None] * spanned)
-    if n == 0:
-        return rank, torch.full_like(above, torch.inf)
     smallest = torch.linalg.eigvalsh((restricted + restricted.mT) / 2)[..., 0]
     smallest = torch.where(rank == n, torch.inf, smallest)
     return rank, torch.where(finite, smallest, torch.nan)

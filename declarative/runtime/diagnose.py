@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ from declarative.runtime.quadratic import DenseQP
 from declarative.runtime.report import Report
 from declarative.runtime.row_names import row_names
 from declarative.runtime.status import Status
+from declarative.runtime.verification import REMARKS, posed, verified
 
 __all__ = ["Report", "diagnose"]
 
@@ -50,15 +51,17 @@ def diagnose(layer: Layer, bound: Bound, finite_differences: bool | float = Fals
     """
     with torch.no_grad():
         whole, solved = layer._tolerant(bound, "keep")
-        kind = layer.specialised(bound.sizes)
-        problem = layer._problem(whole)
         closed_form = layer.solution is not None
-        point = kind.point_type(*solved.point).kkt if closed_form else solved.point
+        if closed_form:
+            solved = verified(layer, whole, solved)
+        problem, point = posed(layer, whole, solved.point) if closed_form else (layer._problem(whole), solved.point)
         batch, status = solved.status.shape, solved.status.flatten()
         pointless = torch.stack([status == int(s) for s in WITHOUT_POINT]).any(0)
         finite = torch.stack([p.isfinite().all(-1).expand(batch).flatten() for p in point]).all(0)
         measured = (finite & ~pointless).nonzero()[:, 0]
         conditions = _measure(problem, point, batch, measured)
+        if closed_form:
+            conditions = replace(conditions, kkt_residual=solved.residual.flatten())
         answered = (finite & usable(status)).nonzero()[:, 0]
     residual = torch.full_like(conditions.second_order, torch.nan)
     if not closed_form and answered.numel():
@@ -165,10 +168,11 @@ def _verdicts(layer: Layer, bound: Bound, problem: Problem, solved: Solved, cond
         conditions.second_order,
         _linear(problem, solved.status.shape),
     )
+    remarks = {} if layer.solution is None else REMARKS
     return [
         Verdict(
             status=Status(status),
-            remark="" if Status(status).usable else problem.remark(at, Status(status)),
+            remark="" if Status(status).usable else remarks.get(Status(status)) or problem.remark(at, Status(status)),
             independent=rank == rows,
             strict=is_strict,
             rank=rank,

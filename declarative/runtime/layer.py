@@ -35,6 +35,7 @@ from declarative.runtime.points import PrimalPoint
 from declarative.runtime.problem import Point, Problem, Solved
 from declarative.runtime.status import Status
 from declarative.runtime.transforms import values_are_hidden
+from declarative.runtime.verification import explained, verified, violation
 
 if TYPE_CHECKING:
     from declarative.runtime.affine_map import AffineMap
@@ -55,7 +56,8 @@ class Solution:
     """Everything about one solve; every tensor has the batch dimensions first.
 
     ``outputs``: what ``forward`` returns. ``duals``: per constraint, by name. ``status``: int8 (*batch), a `Status`.
-    ``iterations``: int32 (*batch). ``residuals``: (*batch), the largest entry of the KKT residual, relative.
+    ``iterations``: int32 (*batch). ``residuals``: (*batch), the largest entry of the KKT residual, relative. The answer
+    of a closed form is ``inaccurate`` where its residual is more than rounding explains.
     """
 
     outputs: Any
@@ -149,12 +151,12 @@ class Layer(Owner):
             return self._outputs(bound, solved.point)
         if self.primal is not None and bound.dtype is None:
             x, sign = self.primal(*bound.values)
-            if x.shape[:-1] == bound.batch and _surely_sound((sign,), ()):
+            if x.shape[:-1] == bound.batch and x.shape[-1] and _surely_sound((sign,), ()):
                 self._closed(bound)
                 return self.outputs(PrimalPoint(x), *bound.values)
         if self.solution is not None:
             point = self._closed_form_point(bound)
-            if _surely_sound(point, bound.values):
+            if point[0].shape[-1] and _surely_sound(point, bound.values):
                 self._closed(bound)
                 return self._outputs(bound, point)
         try:
@@ -171,19 +173,17 @@ class Layer(Owner):
             solution: Solution = called_without_autocast(Layer.solve, self, args, kwargs)
             return solution
         bound, solved = self._tolerant(self.bind(*args, **kwargs), "keep")
+        if self.solution is not None:
+            solved = verified(self, bound, solved)
         solved = self._watched(bound, solved)
         kind = self.specialised(bound.sizes)
         point = kind.point_type(*solved.point)
-        residuals = solved.residual
-        if self.solution is not None:  # nothing was iterated, so the residual is still to be measured
-            problem: Any = self._problem(bound)
-            residuals = problem.relative_residual(point.kkt)
         return Solution(
             self._outputs(bound, solved.point),
             kind.duals(self, point, *bound.values),
             solved.status,
             solved.iterations,
-            residuals,
+            solved.residual,
             solved.point,
         )
 
@@ -373,6 +373,8 @@ class Layer(Owner):
         finite = torch.isfinite(point[0]).all(-1)
         for part in point[1:]:
             finite = finite & ~part.isnan().any(-1)
+        if not point[0].shape[-1]:  # what holds for no entries at all no entry can mend
+            finite = finite & explained(violation(self, bound, point))
         if bound.verdict is None:
             finite = finite & free_of_nan(bound)
             if values_are_hidden(finite):

@@ -23,6 +23,7 @@ from declarative.runtime.monitor_report import MonitorReport
 from declarative.runtime.pullback import usable
 from declarative.runtime.status import Status
 from declarative.runtime.transforms import unwrapped, values_are_hidden
+from declarative.runtime.verification import posed
 
 if TYPE_CHECKING:
     from declarative.runtime.binding import Bound
@@ -202,14 +203,13 @@ def _call(number: int, layer: Layer, solved: Solved | None, measured: tuple[Tens
 
 def _measured(layer: Layer, bound: Bound, solved: Solved | None) -> tuple[Tensor, Tensor]:
     """Residual, and whether an inequality is weakly active, which it is not where there is no point; both (*batch)."""
-    problem: Any = layer._problem(bound)
     if layer.solution is None:
         assert solved is not None
-        point, residual = solved.point, solved.residual
+        problem, point, residual = layer._problem(bound), solved.point, solved.residual
     else:
         at = layer._closed_form_point(bound) if solved is None else solved.point
-        point = layer.specialised(bound.sizes).point_type(*at).kkt
-        residual = problem.relative_residual(point)
+        problem, point = posed(layer, bound, at)
+        residual = problem.violation(point)
     margin = problem.complementarity(point)[0]
     weak = ~strictly_complementary(margin, residual) & margin.isfinite()
     if solved is not None:

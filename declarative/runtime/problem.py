@@ -55,12 +55,25 @@ class Problem(ABC):
         Differentiable in the data and in the point; the gradient of the solution is read off it.
         """
 
+    def relative_residual(self, point: Point) -> Tensor:
+        """Largest entry of F at the point, relative to the terms it is a sum of; (*batch)."""
+        raise NotImplementedError(f"{type(self).__name__} does not measure its residual")
+
+    def violation(self, point: Point) -> Tensor:
+        """By how much the point of a closed form breaks the conditions of a solution, each in its own units relative
+        to the terms that it is a sum of; (*batch)."""
+        return self.relative_residual(point)
+
     def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
         """The smallest max(multiplier_i, slack_i) over the inequalities, and its row; both (*batch).
 
         +inf and -1 where there is none. Rows are numbered as in the class's ``conditions``.
         """
         raise NotImplementedError(f"{type(self).__name__} does not tell multipliers from slacks")
+
+    def without_masks(self, point: Point) -> tuple[Problem, Point]:
+        """The problem and a point of a closed form, where infinite data that mask an entry stand for finite ones."""
+        return self, point
 
     def point_sizes(self) -> tuple[int, ...]:
         """The last dimension of every tensor of a point."""

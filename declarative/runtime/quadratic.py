@@ -192,6 +192,19 @@ class DenseQP(Problem):
             box = torch.where(active.upper, x - self.upper, box)
         return stationarity, feasibility, rows, box
 
+    def without_masks(self, point: Point) -> tuple[DenseQP, Point]:
+        """Where q is plus infinity, and the multiplier of the lower bound too, both are replaced by finite numbers as
+        large as any: a masked entry, which is at its lower bound and has nothing else to satisfy."""
+        x, eq, ineq, bounds = point
+        masked = (self.q == torch.inf) & (bounds == -torch.inf)
+        slope = self.curvature_times(x)
+        for matrix, multiplier in ((self.A, eq), (self.G, ineq)):
+            slope = slope if matrix is None else slope + matvec(matrix.mT, multiplier)
+        terms = torch.cat([torch.where(masked, 0, t) for t in (slope, bounds, self.q.expand_as(x))], -1)
+        far = 1 + terms.abs().amax(-1, keepdim=True) if terms.shape[-1] else x
+        given = dict(self._present, q=torch.where(masked, far - slope, self.q))
+        return type(self)(**given), (x, eq, ineq, torch.where(masked, -far, bounds))
+
     def active_set(self, point: Point) -> ActiveSet:
         """The active inequalities at a point: those whose multiplier exceeds their slack, each relative to the largest
         of its kind, so that neither the objective's unit matters nor that of x.
@@ -270,6 +283,35 @@ class DenseQP(Problem):
         rows = [size.get(id(matrix), zero) * reach for matrix in (self.A, self.G)]
         return Units(*(torch.where(u > 0, u, 1).clamp_max(1) for u in (slope, reach, *rows)))
 
+    def violation(self, point: Point) -> Tensor:
+        """The conditions one by one, complementarity as the smaller of multiplier and slack, each in its own units."""
+        x, eq, ineq, bounds = point
+        gradient, primal = [self.curvature_times(x), self.q, bounds], _one_and([x])
+        equality, slack, rows = [], None, primal
+        if self.A is not None and self.b is not None:
+            gradient.append(matvec(self.A.mT, eq))
+            sizes = _one_and([self.b, matvec(self.A.abs(), x.abs())])
+            equality.append(_largest(matvec(self.A, x) - self.b) / sizes)
+        if self.G is not None and self.h is not None:
+            gradient.append(matvec(self.G.mT, ineq))
+            slack = self.h - matvec(self.G, x)
+            rows = _one_and([torch.where(self.h.isfinite(), self.h, 0), matvec(self.G.abs(), x.abs())])
+        dual = _one_and(gradient)
+        slope = self.curvature_times(x) + self.q + bounds
+        for matrix, multiplier in ((self.A, eq), (self.G, ineq)):
+            slope = slope if matrix is None else slope + matvec(matrix.mT, multiplier)
+        sides = [(ineq, slack, rows)]
+        sides += [(-bounds, None if self.lower is None else x - self.lower, primal)]
+        sides += [(bounds, None if self.upper is None else self.upper - x, primal)]
+        return _elementwise_largest(
+            [
+                _largest(slope) / dual,
+                *equality,
+                _largest((-ineq).clamp_min(0)) / dual,
+                *(_incomplementary(multiplier, room, dual, size) for multiplier, room, size in sides),
+            ]
+        )
+
     def remark(self, at: tuple[int, ...], status: Status) -> str:
         if status in (Status.INFEASIBLE, Status.NOT_FINITE):
             return ""
@@ -332,6 +374,20 @@ def _finite(values: Tensor) -> Tensor:
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
     """above / below, zero where nothing is below."""
     return torch.where(below > 0, above / below, 0)
+
+
+def _one_and(terms: list[Tensor]) -> Tensor:
+    """One more than the largest entry of the terms; (*batch)."""
+    return 1 + _elementwise_largest([_largest(t) for t in terms])
+
+
+def _incomplementary(multiplier: Tensor, slack: Tensor | None, dual: Tensor, primal: Tensor) -> Tensor:
+    """The largest of what is negative, and of the smaller of each pair; where there is no bound, of the multipliers."""
+    positive = multiplier.clamp_min(0) / dual[..., None]
+    if slack is None:
+        return _largest(positive)
+    room = slack / primal[..., None]
+    return torch.maximum(_largest(torch.minimum(positive, room.clamp_min(0))), _largest(room.clamp_max(0)))
 
 
 def _largest(part: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from declarative.runtime.lanczos import extreme_eigenvalues
 from declarative.runtime.linear_solve import linear_solve
 from declarative.runtime.problem import Point, Problem
 from declarative.runtime.status import Status
+from declarative.runtime.transforms import values_are_hidden
 
 BatchedFunction = Callable[..., Tensor]
 
@@ -269,7 +270,17 @@ class LocalProblem(SmoothProblem):
         x, nu, lam = point
         slope, h, _ = self.residual(point)
         complementarity = lam * g
-        terms = torch.maximum(largest((hessian @ x[..., None])[..., 0]), largest(torch.cat([nu, lam], -1))).clamp_min(1)
+        curved = (hessian @ x[..., None])[..., 0]
+        steep = (x == 0) & ~slope.isfinite()
+        if values_are_hidden(steep) or bool(steep.any()):
+            # An entry that underflows to the end of its domain, as of y log y: where the objective rises at the least
+            # positive number already, the entry is there.
+            least = torch.where(steep, torch.finfo(x.dtype).tiny, x)
+            rising = self.residual((least, nu, lam))[0]
+            slope = torch.where(steep, rising.clamp_max(0), slope)
+            hessian = torch.where(steep[..., None, :] | steep[..., :, None], 0, hessian)
+            curved = (hessian @ x[..., None])[..., 0]
+        terms = torch.maximum(largest(curved), largest(torch.cat([nu, lam], -1))).clamp_min(1)
         violation = torch.cat([slope / terms[..., None], h, g.clamp_min(0), complementarity / terms[..., None]], -1)
         return largest(violation)
 

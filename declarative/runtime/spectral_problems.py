@@ -39,7 +39,7 @@ class SpectralProblem(Problem):
 
     @abstractmethod
     def defect(self, X: Tensor) -> Tensor:
-        """Violation of the optimality conditions at X; (*batch)."""
+        """Violation of the optimality conditions at X, in units of a multiplier; (*batch)."""
 
     @abstractmethod
     def margin(self) -> Tensor:
@@ -49,7 +49,7 @@ class SpectralProblem(Problem):
         return (point[0] - self.solution().flatten(-2),)
 
     def relative_residual(self, point: Point) -> Tensor:
-        """The violation of optimality relative to the size of the target; (*batch)."""
+        """The violation of optimality relative to the size of the multipliers; (*batch)."""
         X = point[0].reshape(*point[0].shape[:-1], *self.target.shape[-2:])
         finite = X.isfinite().all(-1).all(-1)
         for tensor, rank in zip(self.tensors, self.core_ranks, strict=True):
@@ -57,7 +57,8 @@ class SpectralProblem(Problem):
         kept = [finite.reshape((*finite.shape, *[1] * rank)) for rank in self.core_ranks]
         sound = self.with_tensors([torch.where(k, t, 0) for k, t in zip(kept, self.tensors, strict=True)])
         defect = sound.defect(torch.where(finite[..., None, None], X, 0))
-        return torch.where(finite, defect / (1 + self.target.abs().amax((-2, -1))), torch.nan)
+        size = 1 + self._scalar(self.curvature).clamp_min(1) * self.target.abs().amax((-2, -1))
+        return torch.where(finite, defect / size, torch.nan)
 
     def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
         margin = self.margin().expand(point[0].shape[:-1])
@@ -111,8 +112,9 @@ class NuclearNormProximal(SpectralProblem):
         target, curvature, weight, centre = self.tensors
         slope, distance = curvature[..., None, None] * (target - X), X - centre
         over = torch.linalg.svdvals(slope).amax(-1) - weight
-        norm = torch.linalg.svdvals(distance).sum(-1)
-        return torch.maximum(over.clamp_min(0), ((slope * distance).sum((-2, -1)) - weight * norm).abs())
+        unit = distance / (1 + distance.abs().amax((-2, -1), keepdim=True))
+        norm = torch.linalg.svdvals(unit).sum(-1)
+        return torch.maximum(over.clamp_min(0), ((slope * unit).sum((-2, -1)) - weight * norm).abs())
 
     def margin(self) -> Tensor:
         target, curvature, weight, centre = self.tensors
@@ -148,7 +150,8 @@ class SemidefiniteProjection(SpectralProblem):
         Z = self._scalar(self.curvature)[..., None, None] * (X - self.symmetric)
         least = [torch.linalg.eigvalsh((M + M.mT) / 2)[..., 0] for M in (X, Z)]
         negative = torch.maximum((-least[0]).clamp_min(0), (-least[1]).clamp_min(0))
-        return torch.maximum(negative, (X * Z).sum((-2, -1)).abs())
+        unit = X / (1 + X.abs().amax((-2, -1), keepdim=True))
+        return torch.maximum(negative, (unit * Z).sum((-2, -1)).abs())
 
     def margin(self) -> Tensor:
         values: Tensor = torch.linalg.eigvalsh(self.symmetric)

@@ -293,6 +293,22 @@ def test_wrong_usage(run, words, text):
     assert text in ran.err
 
 
+@pytest.mark.parametrize("program", ["sparsemax.opt", "softmax.opt"])
+def test_numbers_far_apart_give_the_vertex(run, program):
+    ran = run("solve", program, "--param", "x=[1e30, 1]")
+    assert (ran.code, ran.err) == (0, "")
+    assert "[1. 0.]" in ran.out
+
+
+@pytest.mark.parametrize("program", ["sparsemax.opt", "softmax.opt"])
+@pytest.mark.parametrize("command", ["solve", "diagnose"])
+def test_no_entries_cannot_add_up_to_one(run, command, program):
+    ran = run(command, program, "--param", "x=[]")
+    assert ran.code == 1
+    assert "infeasible" in ran.out
+    assert "internal error" not in ran.err
+
+
 def test_an_output_that_cannot_be_written_is_told_before_the_solve(run):
     ran = run("solve", "softmax.opt", "--param", "x=[1,2]", "-o", "none/out.npz")
     assert (ran.code, ran.out) == (1, "")
