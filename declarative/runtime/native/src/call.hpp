@@ -56,14 +56,14 @@ static inline bool is_shared(const Strided& to) { return to.data && !to.row_stri
 typedef void (*DealParts)(int64_t jobs, int64_t threads, void (*job)(void*, int64_t), void* context);
 
 // Row by row, y = max(v - t, 0) with sum(y) = total, and rest = min(v - t, 0) unless null; y, rest (count, size),
-// threshold t (count), contiguous.
+// contiguous; threshold (2, count): t, and what t lacks by its rounding.
 struct SimplexCall {
   int64_t single, threads, count, size;
   Strided v, total;
   void *y, *rest, *threshold;
 };
 
-// The pullback of y and t. With the support S = {v >= t} and a = (sum of y_bar over S - t_bar) / |S|:
+// The pullback of y and t, threshold as above. With the support S = {v >= t} and a = (sum of y_bar over S - t_bar) / |S|:
 // v_bar = y_bar - a on S and zero elsewhere, total_bar = a. A null t_bar is zero; v_bar (count, size), contiguous.
 struct SimplexPullback {
   int64_t single, threads, count, size;
@@ -72,7 +72,7 @@ struct SimplexPullback {
 };
 
 // Row by row, y = clip(v - t slopes, lower, upper) with weights'y = level (or <= level with t >= 0 for `at_most`), t NaN
-// where no y does; y (count, size), t (count), contiguous.
+// where no y does; y (count, size), contiguous; t (3, count): t, and the pivot and the offset from it that stand for it.
 struct CouplingRowCall {
   int64_t single, threads, count, size, at_most;
   Strided v, weights, slopes, lower, upper, level;
