@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -255,20 +255,20 @@ def check_owned(layer: str, bound: Bound, owned: Mapping[str, Tensor]) -> None:
 
 def all_finite(bound: Bound) -> Tensor:
     """Mask of the instances whose arguments are all finite; (*batch)."""
-    finite = torch.ones((), dtype=torch.bool)
-    for spec, value in zip(bound.specs, bound.values, strict=True):
-        good = torch.isfinite(value)
-        finite = finite.to(value.device) & (good.flatten(value.dim() - spec.rank).all(-1) if spec.rank else good)
-    return finite.expand(bound.batch)
+    return _everywhere(bound, torch.isfinite)
 
 
 def free_of_nan(bound: Bound) -> Tensor:
     """Mask of the instances whose arguments are all numbers, infinities among them; (*batch)."""
-    free = torch.ones((), dtype=torch.bool)
+    return _everywhere(bound, lambda value: ~torch.isnan(value))
+
+
+def _everywhere(bound: Bound, judge: Callable[[Tensor], Tensor]) -> Tensor:
+    kept = torch.ones((), dtype=torch.bool)
     for spec, value in zip(bound.specs, bound.values, strict=True):
-        good = ~torch.isnan(value)
-        free = free.to(value.device) & (good.flatten(value.dim() - spec.rank).all(-1) if spec.rank else good)
-    return free.expand(bound.batch)
+        good = judge(value)
+        kept = kept.to(value.device) & (good.flatten(value.dim() - spec.rank).all(-1) if spec.rank else good)
+    return kept.expand(bound.batch)
 
 
 def with_finite(bound: Bound) -> Bound:

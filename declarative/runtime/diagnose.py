@@ -167,6 +167,7 @@ def _verdicts(layer: Layer, bound: Bound, problem: Problem, solved: Solved, cond
         conditions.complementarity_row,
         conditions.second_order,
         _linear(problem, solved.status.shape),
+        eps**0.75 * _curvature(problem, solved.status.shape),
     )
     remarks = {} if layer.solution is None else REMARKS
     return [
@@ -179,15 +180,23 @@ def _verdicts(layer: Layer, bound: Bound, problem: Problem, solved: Solved, cond
             rows=rows,
             weakest=name(row),
             second_order=curvature,
-            flat=abs(curvature) <= eps**0.75,
-            saddle=curvature < -(eps**0.75),
+            flat=abs(curvature) <= level,
+            saddle=curvature < -level,
             vertex=curvature == float("inf") and isinstance(problem, DenseQP | ConeProgram),
             linear=is_linear,
         )
-        for at, status, rank, rows, is_strict, row, curvature, is_linear in zip(
+        for at, status, rank, rows, is_strict, row, curvature, is_linear, level in zip(
             itertools.product(*map(range, solved.status.shape)), *(c.tolist() for c in columns), strict=True
         )
     ]
+
+
+def _curvature(problem: Problem, batch: torch.Size) -> Tensor:
+    """The size of the objective's curvature, up to one, beside which that along the active rows is judged; (count,)."""
+    if isinstance(problem, DenseQP) and problem.n:
+        size = problem.P.detach().double().abs().amax((-2, -1)).expand(batch).flatten()
+        return torch.where(size > 0, size, 1).clamp_max(1)
+    return torch.ones(batch.numel(), dtype=torch.float64)
 
 
 def _linear(problem: Problem, batch: torch.Size) -> Tensor:

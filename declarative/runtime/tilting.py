@@ -43,7 +43,7 @@ def tilted_softmax(logits: Tensor, cost: Tensor, slopes: Tensor, limit: Tensor, 
     """y = total * softmax(logits - t * slopes) with sum(cost * y) <= limit and the least t >= 0 that gives it.
 
     ``logits``, ``cost`` and ``slopes`` (a positive multiple of the cost) are (*batch, n), ``limit`` and ``total``
-    (*batch, 1). Where no positive y keeps within the limit, NaN in the instance, and where there are no entries, n = 0.
+    (*batch, 1). NaN in an instance where no positive y keeps within the limit, a logit is infinite, or n = 0.
     Differentiable three times.
     """
     whole = total if isinstance(total, Tensor) else logits.new_full((1,), total)
@@ -57,7 +57,8 @@ def tilted_softmax(logits: Tensor, cost: Tensor, slopes: Tensor, limit: Tensor, 
         over, slope = _excess(t, *given)
         determined = active & (slope < 0)
         t = torch.where(determined, t - over / torch.where(determined, slope, 1), root)
-    t = torch.where(feasible, t, torch.nan)
+    finite = logits.detach().isfinite().all(-1, keepdim=True)
+    t = torch.where(feasible & finite, t, torch.nan)
     return Tilted(whole * torch.softmax(given[0] - t * slopes, -1), pivot + t)
 
 

@@ -3,7 +3,8 @@
 A closed form is not iterated, so that nothing in it tells how well its answer solves the problem. Where numbers of very
 different sizes meet, rounding may have taken it away from every solution. Here the KKT residual of the answer is
 measured as that of an iterative solver is, and an answer whose residual is beyond the root of the machine's precision,
-which rounding of the data does not explain, is told as inaccurate; one without a residual as not finite.
+which rounding of the data does not explain, is told as inaccurate; one without a residual as not finite. Where an
+argument is infinite a right answer may have no residual: a limit, such as a score beyond a bound, is left as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from declarative.runtime.binding import all_finite
 from declarative.runtime.problem import Point, Problem, Solved
 from declarative.runtime.pullback import usable
 from declarative.runtime.status import Status
@@ -52,6 +54,7 @@ def verified(layer: Layer, bound: Bound, solved: Solved) -> Solved:
     """The answer of a closed form with its residual, and a status that stands up to it."""
     residual = violation(layer, bound, solved.point)
     refuted = torch.where(residual.isfinite(), int(Status.INACCURATE), int(Status.NOT_FINITE))
-    verdict = torch.where(explained(residual), int(Status.SOLVED), refuted)
+    a_limit = residual.isnan() & ~all_finite(bound)
+    verdict = torch.where(explained(residual) | a_limit, int(Status.SOLVED), refuted)
     status = torch.where(usable(solved.status), verdict, solved.status).to(torch.int8)
     return Solved(solved.point, status, solved.iterations, residual)

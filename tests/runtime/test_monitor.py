@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from collections import Counter
 
@@ -195,8 +196,8 @@ def test_a_call_reads_nothing_from_the_device() -> None:
     """Tensors on the meta device have no values: whatever read one would raise, as it would wait on an accelerator."""
     layer = dl.compile(QP)()
     monitor = layer.monitor(sample=1)
-    gains, caps = (t.to("meta") for t in allocations())
-    bound = layer.bind(gains, caps)
+    bound = layer.bind(*allocations())
+    bound = dataclasses.replace(bound, values=tuple(value.to("meta") for value in bound.values))
     sizes = (4, 1, 0, 4)
     told = torch.zeros(12, device="meta")
     solved = Solved(tuple(told.new_empty(12, size) for size in sizes), told.to(torch.int8), told.to(torch.int32), told)

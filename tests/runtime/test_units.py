@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import declarative as dl
 from declarative.runtime import implicit
 from declarative.runtime.adjoints.active_set import ActiveSetAdjoint
 from declarative.runtime.adjoints.native_active_set import NativeActiveSetAdjoint
@@ -75,3 +76,13 @@ def test_the_unit_of_x(
     found, gradient = answer([t.to(dtype) for t in small], backend)
     torch.testing.assert_close(found.double() / unit, x, rtol=0, atol=ACCURATE[dtype])
     torch.testing.assert_close(gradient.double(), slope, rtol=0, atol=50 * ACCURATE[dtype])
+
+
+def test_an_objective_in_small_units_is_not_taken_for_flat() -> None:
+    layer = dl.compile(
+        "layer small\ndim n\nparam q[n]\nparam s nonneg\nvar z[n]\nminimize s * (sum_squares(z) / 2 + q' @ z)\n"
+        "subject to\n  ineq: sum(z) <= 1\n"
+    )()
+    q = torch.tensor([1.2, 1.3])
+    assert bool(layer.diagnose(q, 1e-6).holds.all())
+    assert not bool(layer.diagnose(q, 0.0).holds.any())
