@@ -43,6 +43,28 @@ struct Task {
   }
 };
 
+// The processor that this thread runs on, or -1.
+int processor() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// Go to another processor, if there is one that this thread may use.
+void leave(int taken) {
+#if defined(__linux__)
+  cpu_set_t mine, others;
+  if (sched_getaffinity(0, sizeof mine, &mine) || !CPU_ISSET(taken, &mine)) return;
+  others = mine;
+  CPU_CLR(taken, &others);
+  if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others)) sched_setaffinity(0, sizeof mine, &mine);
+#else
+  (void)taken;
+#endif
+}
+
 class Pool {
  public:
   std::mutex in_use;
@@ -53,6 +75,7 @@ class Pool {
       for (; workers_ < task.threads - 1; workers_++) std::thread([this, me = workers_ + 1] { serve(me); }).detach();
       task_ = &task;
       places_ = task.threads - 1;
+      caller_ = processor();
       generation_.fetch_add(1, std::memory_order_release);
     }
     for (int64_t i = 1; i < task.threads; i++) wake_.notify_one();
@@ -75,6 +98,7 @@ class Pool {
   alignas(64) std::atomic<int64_t> generation_{0};
   alignas(64) std::atomic<int64_t> busy_{0};
   int64_t workers_ = 0, places_ = 0;
+  int caller_ = -1;  // processor of the thread that called last
   Task* task_ = nullptr;
 
   template <class Ready> static void await(Ready ready) {
@@ -98,6 +122,13 @@ class Pool {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return generation_ != seen; });
       seen = generation_;
+      // Two threads that wait for each other without sleeping may stay on one processor for many calls.
+      const int taken = caller_;
+      if (taken >= 0 && processor() == taken) {
+        lock.unlock();
+        leave(taken);
+        lock.lock();
+      }
       if (!task_ || places_ == 0) continue;
       Task* const task = task_;
       places_--, busy_++;
