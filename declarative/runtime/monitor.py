@@ -209,7 +209,7 @@ def _measured(layer: Layer, bound: Bound, solved: Solved | None) -> tuple[Tensor
     else:
         at = layer._closed_form_point(bound) if solved is None else solved.point
         problem, point = posed(layer, bound, at)
-        residual = problem.violation(point)
+        residual = problem.relative_residual(point)
     margin = problem.complementarity(point)[0]
     weak = ~strictly_complementary(margin, residual) & margin.isfinite()
     if solved is not None:

@@ -59,11 +59,6 @@ class Problem(ABC):
         """Largest entry of F at the point, relative to the terms it is a sum of; (*batch)."""
         raise NotImplementedError(f"{type(self).__name__} does not measure its residual")
 
-    def violation(self, point: Point) -> Tensor:
-        """By how much the point of a closed form breaks the conditions of a solution, each in its own units relative
-        to the terms that it is a sum of; (*batch)."""
-        return self.relative_residual(point)
-
     def complementarity(self, point: Point) -> tuple[Tensor, Tensor]:
         """The smallest max(multiplier_i, slack_i) over the inequalities, and its row; both (*batch).
 

@@ -240,77 +240,44 @@ class DenseQP(Problem):
         return terms.amax(-1, keepdim=True) if terms.shape[-1] else terms.sum(-1, keepdim=True)
 
     def relative_residual(self, point: Point) -> Tensor:
-        """Largest entry of F at the point, each part relative to the terms it is a sum of; (*batch)."""
+        """Largest violation of the KKT conditions, each relative to the terms it is a sum of; of complementarity the
+        lesser of multiplier and slack, each in its unit; (*batch)."""
         x, eq, ineq, bounds = point
-        active = self.active_set(point)
-        stationarity, feasibility, rows, box = self.residual(point)
-        unit = self._units()
-        terms = [self.curvature_times(x), self.q, bounds]
-        reached, sides = [eq * 0], [ineq * 0]
+        unit, primal = self._units(), _largest(x)
+        terms, slope = [self.curvature_times(x), self.q, bounds], self.curvature_times(x) + self.q + bounds
+        worst = []
         if self.A is not None and self.b is not None:
             terms.append(matvec(self.A.mT, eq))
-            reached = [self.b, matvec(self.A.abs(), x.abs())]
+            slope = slope + terms[-1]
+            reached = unit.equalities + _largest_of([self.b, matvec(self.A.abs(), x.abs())])
+            worst.append(_largest(matvec(self.A, x) - self.b) / reached)
+        slack, reached = torch.full_like(ineq, torch.inf), unit.inequalities
         if self.G is not None and self.h is not None:
             terms.append(matvec(self.G.mT, ineq))
-            sides = [torch.where(self.h.isfinite(), self.h, 0), matvec(self.G.abs(), x.abs())]
+            slope = slope + terms[-1]
+            slack = self.h - matvec(self.G, x)
+            reached = reached + _largest_of([_finite(self.h), matvec(self.G.abs(), x.abs())])
         dual = unit.objective + _largest_of(terms)
-        worst = [
-            _largest(stationarity) / dual,
-            _largest(feasibility) / (unit.equalities + _largest_of(reached)),
-            _largest(torch.where(active.ineq, rows, 0)) / (unit.inequalities + _largest_of(sides)),
-            _largest(torch.where(active.ineq, 0, rows)) / dual,
-            _largest(torch.where(active.bounds, box, 0)) / (unit.variables + _largest(x)),
-            _largest(torch.where(active.bounds, 0, box)) / dual,
-            _largest((-ineq).clamp_min(0)) / dual,
-        ]
-        return _elementwise_largest(worst)
+        worst += [_largest(slope) / dual, _largest((-ineq).clamp_min(0)) / dual]
+        worst.append(_largest(_lesser(ineq / dual[..., None], slack / reached[..., None])))
+        box, primal = bounds / dual[..., None], (unit.variables + primal)[..., None]
+        if self.upper is not None:
+            box = _lesser(box, (self.upper - x) / primal)
+        if self.lower is not None:
+            box = -_lesser(-box, (x - self.lower) / primal)
+            if self.upper is not None:
+                box = torch.where(self.lower == self.upper, (x - self.lower) / primal, box)
+        return _elementwise_largest([*worst, _largest(box)])
 
     def _units(self) -> Units:
-        zero = self.q.detach().sum(-1) * 0
-        P = self.P.detach().abs().amax((-2, -1)) if self.n else zero
-        reach, size = zero, {}
-        for matrix, side in ((self.A, self.b), (self.G, self.h)):
-            if matrix is None or side is None or not matrix.numel():
-                continue
-            size[id(matrix)] = matrix.detach().abs().amax((-2, -1))
-            reach = torch.maximum(reach, _ratio(_largest(_finite(side)), size[id(matrix)]))
-        for bound in (self.lower, self.upper):
-            if bound is not None:
-                reach = torch.maximum(reach, _largest(_finite(bound)))
+        P, A, G = (_largest_in(matrix, self.q) for matrix in (self.P, self.A, self.G))
         slope = _largest(self.q.detach())
-        reach = torch.maximum(reach, _ratio(slope, P))
-        slope = torch.maximum(slope, P * reach)
-        rows = [size.get(id(matrix), zero) * reach for matrix in (self.A, self.G)]
-        return Units(*(torch.where(u > 0, u, 1).clamp_max(1) for u in (slope, reach, *rows)))
-
-    def violation(self, point: Point) -> Tensor:
-        """The conditions one by one, complementarity as the smaller of multiplier and slack, each in its own units."""
-        x, eq, ineq, bounds = point
-        gradient, primal = [self.curvature_times(x), self.q, bounds], _one_and([x])
-        equality, slack, rows = [], None, primal
-        if self.A is not None and self.b is not None:
-            gradient.append(matvec(self.A.mT, eq))
-            sizes = _one_and([self.b, matvec(self.A.abs(), x.abs())])
-            equality.append(_largest(matvec(self.A, x) - self.b) / sizes)
-        if self.G is not None and self.h is not None:
-            gradient.append(matvec(self.G.mT, ineq))
-            slack = self.h - matvec(self.G, x)
-            rows = _one_and([torch.where(self.h.isfinite(), self.h, 0), matvec(self.G.abs(), x.abs())])
-        dual = _one_and(gradient)
-        slope = self.curvature_times(x) + self.q + bounds
-        for matrix, multiplier in ((self.A, eq), (self.G, ineq)):
-            slope = slope if matrix is None else slope + matvec(matrix.mT, multiplier)
-        sides = [(ineq, slack, rows)]
-        sides += [(-bounds, None if self.lower is None else x - self.lower, primal)]
-        sides += [(bounds, None if self.upper is None else self.upper - x, primal)]
-        return _elementwise_largest(
-            [
-                _largest(slope) / dual,
-                *equality,
-                _largest((-ineq).clamp_min(0)) / dual,
-                *(_incomplementary(multiplier, room, dual, size) for multiplier, room, size in sides),
-            ]
-        )
+        reached = [_ratio(slope, P)]
+        reached += [_ratio(_largest(_finite(s)), M) for s, M in ((self.b, A), (self.h, G)) if s is not None]
+        reached += [_largest(_finite(bound)) for bound in (self.lower, self.upper) if bound is not None]
+        reach = _elementwise_largest(reached)
+        units = torch.maximum(slope, P * reach), reach, A * reach, G * reach
+        return Units(*(torch.where(u > 0, u, 1).clamp_max(1) for u in units))
 
     def remark(self, at: tuple[int, ...], status: Status) -> str:
         if status in (Status.INFEASIBLE, Status.NOT_FINITE):
@@ -366,6 +333,11 @@ def _active(multiplier: Tensor, slack: Tensor, force: tuple[Tensor, Tensor], rea
     return active
 
 
+def _lesser(multiplier: Tensor, slack: Tensor) -> Tensor:
+    """The smaller of the two, also where it is negative."""
+    return torch.where(multiplier > slack, slack, multiplier)
+
+
 def _finite(values: Tensor) -> Tensor:
     values = values.detach()
     return torch.where(values.isfinite(), values, 0)
@@ -376,18 +348,11 @@ def _ratio(above: Tensor, below: Tensor) -> Tensor:
     return torch.where(below > 0, above / below, 0)
 
 
-def _one_and(terms: list[Tensor]) -> Tensor:
-    """One more than the largest entry of the terms; (*batch)."""
-    return 1 + _elementwise_largest([_largest(t) for t in terms])
-
-
-def _incomplementary(multiplier: Tensor, slack: Tensor | None, dual: Tensor, primal: Tensor) -> Tensor:
-    """The largest of what is negative, and of the smaller of each pair; where there is no bound, of the multipliers."""
-    positive = multiplier.clamp_min(0) / dual[..., None]
-    if slack is None:
-        return _largest(positive)
-    room = slack / primal[..., None]
-    return torch.maximum(_largest(torch.minimum(positive, room.clamp_min(0))), _largest(room.clamp_max(0)))
+def _largest_in(matrix: Tensor | None, like: Tensor) -> Tensor:
+    """Largest magnitude of a matrix, (*batch); zero where it is absent or empty."""
+    if matrix is None or not matrix.numel():
+        return like.new_zeros(())
+    return matrix.detach().abs().amax((-2, -1))
 
 
 def _largest(part: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def violation(layer: Layer, bound: Bound, point: Point) -> Tensor:
     """By how much an answer breaks the conditions of a solution, relative; (*batch)."""
     with torch.no_grad():
         problem, kkt = posed(layer, bound, point)
-        return problem.violation(kkt).expand(bound.batch)
+        return problem.relative_residual(kkt).expand(bound.batch)
 
 
 def explained(residual: Tensor) -> Tensor:
