@@ -13,21 +13,21 @@ import os
 import platform
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Collection
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from threadpoolctl import threadpool_limits
 
 from benchmarks import figures, limits, machine, report, results, works
+from benchmarks.apart import Settings
 from benchmarks.candidates.candidate import Candidate, Kind
 from benchmarks.cases import DOUBLE, SINGLE, Answer
 from benchmarks.limits import Limit
-from benchmarks.measuring import Effort, Row, measure
+from benchmarks.measuring import Crew, Effort, Row, measure
 from benchmarks.reference import Exact
 from benchmarks.results import Measured, Results
 from benchmarks.works import Work
@@ -41,24 +41,26 @@ QUICK = {"tables": Effort(0.15, 3), "curves": Effort(0.05, 2)}
 
 def run(threads: int, quick: bool, console: Console, only: Collection[str] = ()) -> Results:
     """Measure all works on ``threads`` threads, or those of the sections ``only``."""
-    hold_to(threads)
-    torch.set_default_dtype(DOUBLE)
-    warnings.filterwarnings("ignore")
+    Settings(threads, DOUBLE).hold()
     at_best = limits.Machine(threads)
-    tables, curves = (
-        [work for work in made(quick) if not only or work.section in only] for made in (works.tables, works.curves)
-    )
     effort = QUICK if quick else EFFORT
+    works_of = {
+        kind: [work for work in made(quick) if not only or work.section in only]
+        for kind, made in (("tables", works.tables), ("curves", works.curves))
+    }
     measured: list[Measured] = []
     with progress_on(console) as progress:
-        task = progress.add_task("", total=len(tables) + len(curves), doing="")
-        for work in [*tables, *curves]:
-            progress.update(task, description=work.title, doing="")
-            told = lambda doing: progress.update(task, doing=doing)  # noqa: E731
-            kind = "tables" if work in tables else "curves"
-            slow = too_slow(measured, work, effort[kind]) if kind == "curves" else {}
-            measured.append(measure_work(work, at_best, effort[kind], slow, told))
-            progress.advance(task)
+        task = progress.add_task("", total=sum(map(len, works_of.values())), doing="")
+
+        def told(work: Work, doing: str) -> None:
+            progress.update(task, completed=len(measured), description=work.title, doing=doing, refresh=True)
+
+        for kind, of_kind in works_of.items():
+            for _, section in groupby(of_kind, lambda work: work.section):
+                with Crew() as crew:
+                    for work in section:
+                        slow = too_slow(measured, work, effort[kind]) if kind == "curves" else {}
+                        measured.append(measure_work(work, at_best, effort[kind], slow, crew, partial(told, work)))
     settings = {
         "effort": f"Each candidate of a table had {effort['tables'].seconds:g} s and at most {effort['tables'].rounds} "
         f"rounds, of a curve {effort['curves'].seconds:g} s and {effort['curves'].rounds}.",
@@ -68,21 +70,15 @@ def run(threads: int, quick: bool, console: Console, only: Collection[str] = ())
     return Results(machine.environment(threads), settings, peaks(at_best, threads), tuple(measured))
 
 
-def hold_to(threads: int) -> None:
-    """That many threads for torch, for the numpy of the loops, and for peers with a pool of their own, before they
-    are imported."""
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
-    threadpool_limits(threads)
-    torch.set_num_threads(threads)
-
-
 def progress_on(console: Console) -> Progress:
+    """Drawn when it is told something, while no candidate works: not by a thread of its own."""
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
-    return Progress(*columns, TextColumn("[dim]{task.fields[doing]}"), TimeElapsedColumn(), console=console)
+    shown = (*columns, TextColumn("[dim]{task.fields[doing]}"), TimeElapsedColumn())
+    return Progress(*shown, console=console, auto_refresh=False)
 
 
 def measure_work(
-    work: Work, at_best: limits.Machine, effort: Effort, slow: dict[str, str], told: Callable[[str], None]
+    work: Work, at_best: limits.Machine, effort: Effort, slow: dict[str, str], crew: Crew, told: Callable[[str], None]
 ) -> Measured:
     """One work with its rows; a work that cannot be stated at all has its reason and no rows."""
     told("the exact answer")
@@ -101,7 +97,7 @@ def measure_work(
     try:
         limit: Limit | None = work.limit(at_best, case, exact(work.candidates[0]))
         taken = [c for c in work.candidates if c.name not in slow]
-        rows = measure(case, answer, taken, effort, told)
+        rows = measure(work.case, answer, taken, effort, crew, told)
     except Exception as problem:  # the others are measured all the same, and the page says why this one is not
         return Measured(
             work.section, work.title, case.batch, (), at=work.at, reason=f"{type(problem).__name__}: {problem}"

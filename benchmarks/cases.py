@@ -84,6 +84,11 @@ class Answer:
     x: Tensor
     gradients: tuple[Tensor, ...]
 
+    def first(self, count: int) -> Answer:
+        """A copy of the first instances: of a batch whose every parameter has the batch dimension, or of all."""
+        part = count < len(self.x)
+        return Answer(self.x[:count].clone(), tuple(g[:count].clone() if part else g.clone() for g in self.gradients))
+
 
 Layer = Callable[..., Tensor]
 """From the parameters of a case to x, differentiable by torch."""

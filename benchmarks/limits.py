@@ -2,7 +2,7 @@
 
 The peak is that of torch's matrix product, the bandwidth that of torch's copy with as many bytes in use as the case
 has, so that a case which lives in a cache is held against the cache; the dispatch is an empty autograd function there
-and back. The limit of a case is then
+and back. Each is measured in a process of its own, as the candidates are. The limit of a case is then
 
     max(flops / peak, bytes / bandwidth) + dispatch,
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from benchmarks.apart import alone
 from benchmarks.cases import DOUBLE, Case, Program
 from benchmarks.reference import stated
 from declarative.runtime.solvers.native_interior_point import NativeInteriorPoint
@@ -45,19 +46,19 @@ class Machine:
 
     def peak(self, dtype: torch.dtype, threads: int) -> float:
         if (dtype, threads) not in self.peaks:
-            self.peaks[dtype, threads] = _product_rate(dtype, threads, self.threads)
+            self.peaks[dtype, threads] = alone(_product_rate, dtype, threads)
         return self.peaks[dtype, threads]
 
     def bandwidth(self, size: int) -> float:
-        """Of a copy that has about ``size`` bytes in use."""
-        size = 1 << max(12, min(28, size - 1).bit_length())
+        """Of a copy that has about ``size`` bytes in use; fewer than 1 MiB are in the innermost caches as that is."""
+        size = 1 << min(28, max(20, (size - 1).bit_length()))
         if size not in self.bandwidths:
-            self.bandwidths[size] = _copy_rate(size)
+            self.bandwidths[size] = alone(_copy_rate, size)
         return self.bandwidths[size]
 
     @property
     def dispatch(self) -> float:
-        self.empty_call = self.empty_call or _empty_call()
+        self.empty_call = self.empty_call or alone(_empty_call)
         return self.empty_call
 
     def limit(self, flops: float, size: int, dtype: torch.dtype, threads: int) -> Limit:
@@ -98,9 +99,9 @@ def of_rows(machine: Machine, case: Case) -> Limit:
     return machine.limit(0.0, 5 * scores.numel() * scores.element_size(), scores.dtype, machine.threads)
 
 
-def _best(call: Callable[[], object], seconds: float = 0.15) -> float:
-    """Least seconds of a call, after one that does not count."""
-    call()
+def _best(call: Callable[[], object], seconds: float = 0.3) -> float:
+    """Least seconds of a call, back to back for so long that the system has parted threads which it had woken on one
+    processor."""
     times: list[float] = []
     begin = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - begin < seconds:
@@ -110,35 +111,19 @@ def _best(call: Callable[[], object], seconds: float = 0.15) -> float:
     return min(times)
 
 
-def _product_rate(dtype: torch.dtype, threads: int, usual: int, size: int = 1024) -> float:
+def _product_rate(dtype: torch.dtype, threads: int, size: int = 1024) -> float:
+    """Flops per second of a product of square matrices, in a process that is left with so many threads."""
     left, right = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
     out = torch.empty_like(left)
     torch.set_num_threads(threads)
-    try:
-        return 2 * size**3 / _best(lambda: torch.mm(left, right, out=out))
-    finally:
-        torch.set_num_threads(usual)
+    return 2 * size**3 / _best(lambda: torch.mm(left, right, out=out))
 
 
 def _copy_rate(size: int) -> float:
-    """Bytes read and written per second; half of ``size`` is copied to the other half.
-
-    The best of several tries with a pause between them: two threads that wait for each other on one processor, until
-    the system moves one of them, would say nothing of the memory.
-    """
+    """Bytes read and written per second; half of ``size`` is copied to the other half."""
     source = torch.zeros(size // 16, dtype=DOUBLE)
     target = torch.empty_like(source)
-    repeats = max(1, (1 << 20) // size)
-
-    def copy() -> None:
-        for _ in range(repeats):
-            target.copy_(source)
-
-    best = _best(copy, 0.05)
-    for _ in range(5):
-        time.sleep(0.02)
-        best = min(best, _best(copy, 0.03))
-    return repeats * size / best
+    return size / _best(lambda: target.copy_(source))
 
 
 class _Nothing(torch.autograd.Function):
@@ -155,7 +140,7 @@ def _empty_call() -> float:
     """Seconds of an autograd function that does nothing, forward and backward; the median."""
     leaf, bar = torch.zeros(1, requires_grad=True), torch.ones(1)
     times = []
-    for _ in range(2000):
+    for _ in range(5000):
         start = time.perf_counter()
         torch.autograd.grad(_Nothing.apply(leaf), leaf, bar)
         times.append(time.perf_counter() - start)

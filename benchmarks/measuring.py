@@ -1,33 +1,28 @@
-"""Turns that go round the candidates of one case, in one process, and what is read off them.
+"""Turns that go round the candidates of one case, each in a process of its own, and what is read off them.
 
-In a turn a candidate makes an untimed call, which brings its data and threads back, and then timed calls back to back
-for a few milliseconds; the median of those is the turn's time. A candidate whose call is long makes one, timed. The
-turns go round the candidates, so that whatever else the machine does falls on all alike, and times are compared turn by
-turn: the ratio of two candidates is the median of the ratios within the rounds that both took part in. A candidate gets
-as many rounds as fit its share of the time; one whose call alone exceeds that is left at one.
+The processes are there together and one of them works at a time; this one waits for it. A layer's time is so that of a
+program which uses that layer, whatever the others do to a process: the threads that they leave behind, the memory, the
+settings. The turns go round the candidates, so that whatever else the machine does falls on all alike, and times are
+compared turn by turn: the ratio of two candidates is the median of the ratios within the rounds that both took part in.
+A candidate gets as many rounds as fit its share of the time; one whose call alone exceeds that is left at one.
 
 The answers of the first call and of the last are compared with the exact one.
 """
 
 from __future__ import annotations
 
-import gc
 import math
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import final
 
-from benchmarks.candidates.candidate import Call, Candidate, Kind, UnavailableError
+from benchmarks.apart import Apart, FailedError
+from benchmarks.calling import Caller, turn_seconds
+from benchmarks.candidates.candidate import Candidate, Kind
 from benchmarks.cases import DOUBLE, EXACT, Answer, Case, Tolerance
 from benchmarks.reference import gradient_error, x_error
-
-TURN = 0.004
-"""Seconds of timed calls in a turn."""
-LONG = 0.02
-"""Seconds of a call beyond which a turn is one call."""
-PATIENCE = 3.0
-"""Seconds of a candidate's first call, which also makes what is made once, beyond which it remains the only one."""
 
 
 @dataclass(frozen=True)
@@ -76,115 +71,101 @@ def ratio(row: Row, to: Row) -> float:
     return statistics.median(row.turns[k] / to.turns[k] for k in common)
 
 
+@final
+class Crew:
+    """The processes of the candidates of a section, each begun when its candidate is first measured, and again where it
+    has ended; all of them end on leaving the context."""
+
+    def __init__(self) -> None:
+        self._processes: dict[Candidate, Apart] = {}
+
+    def of(self, candidate: Candidate) -> Apart:
+        process = self._processes.get(candidate)
+        if process is None or not process.alive:
+            process = self._processes[candidate] = Apart(Caller())
+        return process
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes.values():
+            process.end()
+
+
 @dataclass
 class _Runner:
     """A candidate that can be called, and what is known of it so far."""
 
     candidate: Candidate
-    call: Call
-    answers: list[Answer]
+    process: Apart
     turns: dict[int, float] = field(default_factory=dict)
     step: int = 1
-    """Takes part in every ``step``-th round."""
-    seconds: float = 0.0
+    """Takes part in every ``step``-th round; in none where it is 0."""
     reason: str = ""
 
     def turn(self, number: int) -> None:
-        times: list[float] = []
-        if self.seconds < LONG:
-            self.call()
-        begin = time.perf_counter()
-        while not times or (self.seconds < LONG and time.perf_counter() - begin < TURN):
-            start = time.perf_counter()
-            answer = self.call()
-            times.append(time.perf_counter() - start)
-        self.turns[number] = statistics.median(times)
-        self.answers[1:] = [answer]
+        if self.step and number % self.step == 0 and not self.reason:
+            try:
+                self.turns[number] = self.process.ask("turn")
+            except FailedError as problem:
+                self.reason = str(problem)
+
+    def row(self, right: Answer) -> Row:
+        try:
+            answers: list[Answer] = [] if self.reason else self.process.ask("answered")
+        except FailedError as problem:
+            self.reason = str(problem)
+        if self.reason:
+            return Row(self.candidate.name, self.candidate.kind, reason=self.reason)
+        return Row(
+            self.candidate.name,
+            self.candidate.kind,
+            self.turns,
+            max(x_error(answer.x, right.x) for answer in answers),
+            max(gradient_error(answer.gradients, right.gradients) for answer in answers),
+            EXACT[answers[0].x.dtype],
+        )
 
 
 def measure(
-    case: Case,
+    case: Callable[[], Case],
     exact: Callable[[Candidate], Answer],
     candidates: Sequence[Candidate],
     effort: Effort,
-    told: Callable[[str], None] = lambda name: None,
+    crew: Crew,
+    told: Callable[[str], None] = lambda doing: None,
 ) -> list[Row]:
     """One row for each candidate, in their order; a candidate that fails has its reason in place of times.
 
-    ``exact`` gives the answer that a candidate should give; ``told`` is called with what is being done.
+    ``case`` makes the case, the same in every process; ``exact`` gives the answer that a candidate should give, of so
+    many instances as are compared; ``told`` is called with what is being done, while no candidate works.
     """
-    found: dict[str, _Runner | Row] = {}
-    for candidate in candidates:
+    right = [exact(candidate) for candidate in candidates]
+    runners: list[_Runner] = []
+    for candidate, answer in zip(candidates, right, strict=True):
         told(candidate.name)
-        found[candidate.name] = _ready(case, candidate, effort)
-    runners = [one for one in found.values() if isinstance(one, _Runner)]
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for number in range(effort.rounds):
-            told(f"round {number + 1} of {effort.rounds}")
-            for runner in runners:
-                if runner.step and number % runner.step == 0 and not runner.reason:
-                    _attempt(runner, number)
-    finally:
-        if collecting:
-            gc.enable()
-    return [_row(one, exact) if isinstance(one, _Runner) else one for one in found.values()]
+        runners.append(_ready(case, candidate, len(answer.x), effort, crew))
+    for number in range(effort.rounds):
+        told(f"round {number + 1} of {effort.rounds}")
+        for runner in runners:
+            runner.turn(number)
+    return [runner.row(answer) for runner, answer in zip(runners, right, strict=True)]
 
 
-def _ready(case: Case, candidate: Candidate, effort: Effort) -> _Runner | Row:
-    """The candidate prepared and called, twice where there is time, or the row that says why it cannot be."""
+def _ready(case: Callable[[], Case], candidate: Candidate, compared: int, effort: Effort, crew: Crew) -> _Runner:
+    """The candidate prepared and called, or with the reason why it cannot be; in so many rounds as its time allows."""
+    runner = _Runner(candidate, crew.of(candidate))
     try:
-        call = candidate.prepare(case if candidate.dtype is None else case.to(candidate.dtype))
-        answer, seconds = _timed(call)
-        answers = [answer]
-        if seconds <= PATIENCE:
-            again, seconds = _timed(call)
-            answers.append(again)
-        runner = _Runner(candidate, call, answers, seconds=seconds)
-        if seconds > effort.seconds:
-            runner.turns, runner.step = {0: seconds}, 0
-            return runner
-        turn = runner.seconds if runner.seconds >= LONG else runner.seconds + max(TURN, runner.seconds)
-        affordable = max(1, int(effort.seconds / turn))
-        runner.step = max(1, -(-effort.rounds // affordable))
+        seconds = runner.process.ask("prepare", case, candidate, compared)
+    except FailedError as problem:
+        runner.reason = str(problem)
         return runner
-    except Exception as problem:
-        return Row(candidate.name, candidate.kind, reason=_reason(problem))
-
-
-def _timed(call: Call) -> tuple[Answer, float]:
-    start = time.perf_counter()
-    answer = call()
-    return answer, time.perf_counter() - start
-
-
-def _attempt(runner: _Runner, number: int) -> None:
-    try:
-        runner.turn(number)
-    except Exception as problem:
-        runner.reason = _reason(problem)
-
-
-def _row(runner: _Runner, exact: Callable[[Candidate], Answer]) -> Row:
-    candidate = runner.candidate
-    if runner.reason:
-        return Row(candidate.name, candidate.kind, reason=runner.reason)
-    right = exact(candidate)
-    return Row(
-        candidate.name,
-        candidate.kind,
-        runner.turns,
-        max(x_error(answer.x, right.x) for answer in runner.answers),
-        max(gradient_error(answer.gradients, right.gradients) for answer in runner.answers),
-        EXACT[runner.answers[0].x.dtype],
-    )
-
-
-def _reason(problem: Exception) -> str:
-    """One line that says what went wrong."""
-    if isinstance(problem, ImportError):
-        return f"not installed ({problem.name or problem})"
-    text = " ".join(str(problem).split())
-    shown = text if len(text) <= 160 else text[:157] + "..."
-    return shown if isinstance(problem, UnavailableError) else f"{type(problem).__name__}: {shown}"
+    if seconds > effort.seconds:
+        runner.turns, runner.step = {0: seconds}, 0
+        return runner
+    affordable = max(1, int(effort.seconds / turn_seconds(seconds)))
+    runner.step = max(1, -(-effort.rounds // affordable))
+    return runner

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 
 from benchmarks import limits, reference
 from benchmarks.candidates import (
@@ -23,7 +22,7 @@ from benchmarks.candidates import (
     simplex,
 )
 from benchmarks.candidates.candidate import Candidate
-from benchmarks.cases import SINGLE, Case, quadratic_program, scores
+from benchmarks.cases import DOUBLE, SINGLE, Case, quadratic_program, scores
 from benchmarks.limits import Limit, Machine
 from benchmarks.reference import Exact
 
@@ -64,6 +63,7 @@ class Work:
     section: str
     title: str
     case: Callable[[], Case]
+    """Can be pickled; each candidate's process makes the case for itself, and the same one."""
     candidates: tuple[Candidate, ...]
     exact: Callable[[Case, Candidate], Exact]
     limit: Callable[[Machine, Case, Exact], Limit]
@@ -82,6 +82,11 @@ def exact_rows(case: Case, candidate: Candidate, weights: np.ndarray | float, up
         return reference.of_softmax(case)
     n = case.cotangent.shape[-1]
     return reference.of_projection(case, np.broadcast_to(weights, (n,)), 0.0, upper, total)
+
+
+def rounded_program(batch: int, n: int, m: int, p: int) -> Case:
+    """In float64, of numbers that float32 has."""
+    return quadratic_program(batch, n, m, p).to(SINGLE).to(DOUBLE)
 
 
 def program_limit(machine: Machine, case: Case, exact: Exact) -> Limit:
@@ -136,7 +141,7 @@ def tables(quick: bool) -> Iterator[Work]:
     yield Work(
         "precision",
         "(50, 50, 0), batch 128",
-        lambda: quadratic_program(128, 50, 50, 0).to(SINGLE).to(torch.float64),
+        partial(rounded_program, 128, 50, 50, 0),
         (ours.LAYER, ours.SINGLE, qpth.LAYER, qpth.SINGLE, known_active_set.SOLVE, known_active_set.SINGLE),
         exact_program,
         program_limit,

@@ -34,7 +34,8 @@ class UnavailableError(Exception):
 @dataclass(frozen=True)
 class Candidate:
     """``prepare`` does everything that a program does once (imports, compilation, making the layer) and returns the
-    call that is timed. It raises `UnavailableError`, or whatever the peer raises, where there is nothing to time."""
+    call that is timed. It raises `UnavailableError`, or whatever the peer raises, where there is nothing to time. It is
+    called in a process of the candidate's own, and can be pickled."""
 
     name: str
     kind: Kind

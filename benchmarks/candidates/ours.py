@@ -29,6 +29,11 @@ def quadratic_layer(case: Case) -> Call:
     return differentiated(compiled("quadratic_program"), case)
 
 
+def repeated_quadratic_layer(case: Case) -> Call:
+    """With the matrices that the batch shares written out beforehand."""
+    return quadratic_layer(case.repeated())
+
+
 def quadratic_function(case: Case) -> Call:
     solver, adjoint = NativeInteriorPoint(), NativeActiveSetAdjoint()
 
@@ -71,4 +76,4 @@ SPARSEMAX = Candidate("declarative", Kind.OURS, sparsemax_layer)
 SPARSEMAX_FUNCTION = Candidate("declarative, bare function", Kind.OURS, sparsemax_function)
 CAPPED_SIMPLEX = Candidate("declarative", Kind.OURS, capped_simplex)
 BOX_WITH_BUDGET = Candidate("declarative", Kind.OURS, box_with_budget)
-REPEATED = Candidate("declarative, matrices per instance", Kind.OURS, lambda case: quadratic_layer(case.repeated()))
+REPEATED = Candidate("declarative, matrices per instance", Kind.OURS, repeated_quadratic_layer)

@@ -7,6 +7,7 @@ setting has every tolerance and regularisation at 1e-10 or below. Reference: Bam
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,4 +35,4 @@ def prepare(case: Case, **settings: Any) -> Call:
 
 
 DEFAULT = Candidate("proxsuite.torch", Kind.LAYER, prepare, "proxsuite")
-TIGHT = Candidate("proxsuite.torch at 1e-12", Kind.LAYER, lambda case: prepare(case, **ACCURATE), "proxsuite")
+TIGHT = Candidate("proxsuite.torch at 1e-12", Kind.LAYER, partial(prepare, **ACCURATE), "proxsuite")

@@ -5,6 +5,8 @@ Reference: Amos and Kolter, OptNet: differentiable optimization as a layer in ne
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,6 @@ def prepare(case: Case, shared: bool) -> Call:
     return differentiated(forward, case)
 
 
-LAYER = Candidate("qpth", Kind.LAYER, lambda case: prepare(case, shared=False), "qpth")
-SHARED = Candidate("qpth, its own sharing", Kind.LAYER, lambda case: prepare(case, shared=True), "qpth")
-SINGLE = Candidate("qpth, float32", Kind.LAYER, lambda case: prepare(case, shared=False), "qpth", torch.float32)
+LAYER = Candidate("qpth", Kind.LAYER, partial(prepare, shared=False), "qpth")
+SHARED = Candidate("qpth, its own sharing", Kind.LAYER, partial(prepare, shared=True), "qpth")
+SINGLE = Candidate("qpth, float32", Kind.LAYER, partial(prepare, shared=False), "qpth", torch.float32)

@@ -7,6 +7,8 @@ sequence-to-sequence models, 2019.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from benchmarks.candidates.candidate import Call, Candidate, Kind, differentiated
@@ -23,6 +25,6 @@ def softmax(case: Case) -> Call:
     return differentiated(lambda v: torch.softmax(v, -1), case)
 
 
-ENTMAX = Candidate("entmax.sparsemax", Kind.LAYER, lambda case: entmax(case, None), "entmax")
-ENTMAX_PARTIAL = Candidate("entmax.sparsemax, k = 100", Kind.LAYER, lambda case: entmax(case, 100), "entmax")
+ENTMAX = Candidate("entmax.sparsemax", Kind.LAYER, partial(entmax, largest=None), "entmax")
+ENTMAX_PARTIAL = Candidate("entmax.sparsemax, k = 100", Kind.LAYER, partial(entmax, largest=100), "entmax")
 SOFTMAX = Candidate("torch.softmax", Kind.YARDSTICK, softmax)
