@@ -88,7 +88,7 @@ class Apart:
                 self.end()
                 raise FailedError(f"ended: no answer in {PATIENCE:g} s")
             answer = pickle.loads(self._connection.recv_bytes())
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # nobody at the other end, or no end
             raise FailedError(self._epitaph()) from None
         if isinstance(answer, _Reason):
             raise FailedError(answer.text)
@@ -146,7 +146,7 @@ def _serve(connection: Connection, settings: Settings, host: object) -> None:
     while True:
         try:
             method, given = pickle.loads(connection.recv_bytes())
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             return
         try:
             answer = pickle.dumps(getattr(host, method)(*given))
