@@ -3,6 +3,8 @@
 cases          the problems: random programs and scores, a cotangent, and how exact an answer has to be
 reference      the exact answer to a case, with two independent certificates
 candidates/    who takes part, one adapter a file; each is one forward and one backward of every parameter
+apart          processes of their own, what is asked of them and how they end
+calling        a candidate in its process: turns of timed calls
 measuring      turns that go round the candidates, medians, pairwise ratios and errors
 limits         what the machine could do: peak, bandwidth, dispatch, and the least work of a case
 works          what is measured: the tables and the curves

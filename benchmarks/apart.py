@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
 import os
 import pickle
 import signal
@@ -21,7 +22,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, NamedTuple, final
 
@@ -33,7 +33,7 @@ from benchmarks.candidates.candidate import UnavailableError
 PATIENCE = 300.0
 """Seconds that an answer may take."""
 IMPORTED = ["torch", "numpy", "threadpoolctl", "benchmarks.calling", "benchmarks.works"]
-"""What a process has imported when it begins; none of it starts a thread."""
+"""What a process has imported when it begins, without having called it."""
 
 
 class FailedError(Exception):
@@ -74,8 +74,7 @@ class Apart:
     def __init__(self, host: object) -> None:
         self._connection, theirs = multiprocessing.Pipe()
         settings = Settings(torch.get_num_threads(), torch.get_default_dtype())
-        # multiprocessing.Process of a context has no common type
-        self._process = context().Process(target=_serve, args=(theirs, settings, host))  # type: ignore[attr-defined]
+        self._process = context().Process(target=_serve, args=(theirs, settings, host))
         self._process.start()
         theirs.close()
 
@@ -87,6 +86,8 @@ class Apart:
             if not ready:
                 self.end()
                 raise FailedError(f"ended: no answer in {PATIENCE:g} s")
+            if self._connection not in ready:  # what the process has started may hold its end of the pipe
+                raise EOFError
             answer = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError):  # nobody at the other end, or no end
             raise FailedError(self._epitaph()) from None
@@ -96,7 +97,7 @@ class Apart:
 
     @property
     def alive(self) -> bool:
-        return self._process.is_alive()
+        return bool(self._process.is_alive())
 
     def end(self) -> None:
         self._process.kill()
@@ -130,7 +131,7 @@ def alone(function: Callable[..., Any], *given: object) -> Any:
         return process.ask("__call__", *given)
 
 
-def context() -> BaseContext:
+def context() -> multiprocessing.context.ForkServerContext | multiprocessing.context.SpawnContext:
     """How processes begin: as copies of a server, where the system can do that safely."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
