@@ -44,7 +44,7 @@ docs: $(VENV)/.dev  ## write the pages that come from the program: atoms, struct
 	@$(BIN)/python -m tests.conformance.matrix.page
 	@$(BIN)/python docs/compare_messages.py
 
-bench: $(BENCH)/.bench  ## measure beside other packages and write docs/benchmarks.md (ten minutes; ARGS=--quick: a few)
+bench: $(BENCH)/.bench  ## measure beside other packages and write docs/benchmarks.md (minutes; ARGS=--quick: a few works)
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean:  ## remove what the targets made, the environment too

@@ -23,7 +23,7 @@ WARM = 0.016
 """Seconds of untimed calls in a turn."""
 TURN = 0.008
 """Seconds of timed calls in a turn."""
-LONG = 0.1
+LONG = 0.5
 """Seconds of a call beyond which a turn is one call."""
 ENOUGH = 3.0
 """Seconds of a candidate's first call, which also makes what is made once, beyond which it remains the only one."""

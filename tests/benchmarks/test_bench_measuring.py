@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import threading
 import time
 from functools import cache, partial
 from pathlib import Path
@@ -117,7 +116,7 @@ def test_no_more_is_sent_than_is_compared() -> None:
 
 def test_turns_go_round(tmp_path: Path) -> None:
     order = tmp_path / "order"
-    rows(candidate("a", 0.2, order=order), candidate("b", 0.2, order=order), effort=Effort(1.0, 3))
+    rows(candidate("a", 0.6, order=order), candidate("b", 0.6, order=order), effort=Effort(2.0, 3))
     assert noted(order) == ["a", "a", "b", "b"] + ["a", "b"] * 3
 
 
@@ -134,7 +133,7 @@ def test_a_long_call_has_fewer_rounds_and_a_very_long_one_a_single_one(tmp_path:
     }
     calls = noted(order)
     assert calls.count("a") == 2 + 6 * (11 + 6)  # 16 ms of untimed calls and 8 ms of timed ones in a turn
-    assert [calls.count(name) for name in "bcde"] == [2 + 3 * (1 + 1), 2 + 1, 2, 1]
+    assert [calls.count(name) for name in "bcde"] == [2 + 3 * (1 + 1), 2 + (1 + 1), 2, 1]
     assert [found[name].median for name in "abcde"] == pytest.approx(list(seconds.values()))
 
 
@@ -255,19 +254,26 @@ def test_an_interrupt_ends_every_process(tmp_path: Path) -> None:
             os.kill(int(one), 0)
 
 
-def restless(case: Case, order: Path) -> Call:
-    """A call that leaves a thread behind, busy for a while."""
+class Restless(Clock):
+    """The time of a process of which some thread is busy after a call, the first ten times that one looks."""
 
-    def spin() -> None:
-        end = time.perf_counter() + 0.1
-        while time.perf_counter() < end:
-            pass
-        note(order, "rests")
+    def __init__(self, order: Path) -> None:
+        self.order, self.looks = order, 0
+
+    def process_time(self) -> float:
+        self.looks += 1
+        if self.looks == 12:
+            note(self.order, "rests")
+        return min(self.looks, 10)
+
+
+def restless(case: Case, order: Path) -> Call:
+    clock = calling.time = Restless(order)
 
     def call() -> Answer:
-        time.sleep(calling.LONG)
+        clock.now += 0.6
+        clock.looks = 0
         note(order, "called")
-        threading.Thread(target=spin).start()
         return any_answer(case)
 
     return call
@@ -276,12 +282,8 @@ def restless(case: Case, order: Path) -> Call:
 def test_a_turn_is_over_when_the_process_has_come_to_rest(tmp_path: Path) -> None:
     order = tmp_path / "order"
     busy = Candidate("busy", Kind.LAYER, partial(restless, order=order))
-    rows(busy, candidate("next", 0.2, order=order), effort=Effort(1.0, 2))
-    lines = noted(order)
-    assert lines.count("next") == 2 + 2
-    for place, line in enumerate(lines):
-        if line == "next":
-            assert lines[:place].count("called") == lines[:place].count("rests")
+    rows(busy, candidate("next", 0.6, order=order), effort=Effort(2.0, 2))
+    assert noted(order) == ["called", "called", "rests", "next", "next"] + ["called", "rests", "next"] * 2
 
 
 def single(case: Case) -> Call:
