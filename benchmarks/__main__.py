@@ -1,7 +1,7 @@
 """Measure everything, and write the page, its figures and the numbers behind them.
 
 python -m benchmarks            seven minutes; writes docs/benchmarks.md
-python -m benchmarks --quick    a minute; small works, few rounds, written to build/benchmarks
+python -m benchmarks --quick    two minutes; small works, few rounds, written to build/benchmarks
 python -m benchmarks --only batch simplex    these sections again, the others as the last run left them
 python -m benchmarks --render   the page and figures again, from the numbers of the last run
 """
