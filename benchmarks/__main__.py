@@ -61,11 +61,12 @@ def run(threads: int, quick: bool, console: Console, only: Collection[str] = ())
                     for work in section:
                         slow = too_slow(measured, work, effort[kind]) if kind == "curves" else {}
                         measured.append(measure_work(work, at_best, effort[kind], slow, crew, partial(told, work)))
+        progress.update(task, completed=len(measured), doing="")
     settings = {
         "effort": f"Each candidate of a table had {effort['tables'].seconds:g} s and at most {effort['tables'].rounds} "
         f"rounds, of a curve {effort['curves'].seconds:g} s and {effort['curves'].rounds}.",
         "certificate": "The references of this run satisfy the KKT conditions, and agree with the independent "
-        f"gradients, to {max(one.certificate for one in measured):.0e}.",
+        f"gradients, to {max((one.certificate for one in measured), default=0.0):.0e}.",
     }
     return Results(machine.environment(threads), settings, peaks(at_best, threads), tuple(measured))
 

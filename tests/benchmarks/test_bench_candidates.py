@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import cache
 
 import pytest
 import torch
 
 from benchmarks import works
+from benchmarks.apart import alone
 from benchmarks.candidates import jaxopt
 from benchmarks.candidates.candidate import Candidate, Kind, UnavailableError, differentiated
 from benchmarks.cases import DOUBLE, EXACT, Answer, Case, quadratic_program
@@ -93,3 +95,16 @@ def test_names_are_unique_in_a_work() -> None:
         names = [c.name for c in work.candidates]
         assert len(names) == len(set(names)), work.title
         assert work.candidates[0].kind is Kind.OURS
+
+
+def test_every_work_can_be_sent_to_a_process() -> None:
+    for work in [*works.tables(quick=False), *works.curves(quick=False)]:
+        for one in work.candidates:
+            assert pickle.loads(pickle.dumps((work.case, one)))[1].name == one.name
+
+
+@pytest.mark.parametrize("title", ["(10, 5, 2), batch 1", "sparsemax, 128 x 10, float32"])
+def test_every_process_makes_the_same_case(title: str) -> None:
+    (work,) = (w for w in works.tables(quick=True) if w.title == title)
+    here, there = work.case(), alone(work.case)
+    assert all(map(torch.equal, (*here.parameters, here.cotangent), (*there.parameters, there.cotangent)))

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import calling, works
-from benchmarks.apart import alone
+from benchmarks import calling
 from benchmarks.candidates.candidate import Call, Candidate, Kind, UnavailableError
 from benchmarks.cases import EXACT, SINGLE, Answer, Case, quadratic_program
 from benchmarks.measuring import Crew, Effort, Row, measure, ratio
@@ -299,16 +298,3 @@ def test_ratios_are_taken_within_rounds() -> None:
     other = Row("other", Kind.LAYER, {0: 2.0, 1: 20.0, 5: 100.0})
     assert ratio(other, ours) == 2.0
     assert ratio(Row("apart", Kind.LAYER, {7: 3.0}), ours) == 3.0
-
-
-def test_every_work_can_be_sent_to_a_process() -> None:
-    for work in [*works.tables(quick=False), *works.curves(quick=False)]:
-        for one in work.candidates:
-            assert pickle.loads(pickle.dumps((work.case, one)))[1].name == one.name
-
-
-@pytest.mark.parametrize("title", ["(10, 5, 2), batch 1", "sparsemax, 128 x 10, float32"])
-def test_every_process_makes_the_same_case(title: str) -> None:
-    (work,) = (w for w in works.tables(quick=True) if w.title == title)
-    here, there = work.case(), alone(work.case)
-    assert all(map(torch.equal, (*here.parameters, here.cotangent), (*there.parameters, there.cotangent)))
