@@ -1,10 +1,10 @@
 """Turns that go round the candidates of one case, each in a process of its own, and what is read off them.
 
 The processes are there together and one of them works at a time; this one waits for it. A layer's time is so that of a
-program which uses that layer, whatever the others do to a process: the threads that they leave behind, the memory, the
-settings. The turns go round the candidates, so that whatever else the machine does falls on all alike, and times are
-compared turn by turn: the ratio of two candidates is the median of the ratios within the rounds that both took part in.
-A candidate gets as many rounds as fit its share of the time; one whose call alone exceeds that is left at one.
+program which uses that layer, whatever threads, memory and settings the others leave behind. The turns go round the
+candidates, so that whatever else the machine does falls on all alike, and times are compared turn by turn: the ratio of
+two candidates is the median of the ratios within the rounds that both took part in. A candidate gets as many rounds as
+fit its share of the time; one whose call alone exceeds that is left at one.
 
 The answers of the first call and of the last are compared with the exact one.
 """
