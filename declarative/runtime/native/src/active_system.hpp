@@ -14,7 +14,7 @@
 // Reference: Bertsekas, Constrained Optimization and Lagrange Multiplier Methods, 1982, chapter 2.
 #pragma once
 
-#include "common_factor.hpp"
+#include "range_space.hpp"
 #include "row_system.hpp"
 
 namespace DECLARATIVE_ISA {
@@ -24,6 +24,7 @@ template <class V, class M> struct ActiveSystem {
   const Program<V, M>& at;
   RowSystem<V, M>& rows;  // in place of K where it serves
   CommonFactor<V, M>& common;  // likewise
+  RangeSpace<V, M>* range;     // likewise; null where there is none
   V *K, *inverse, *scratch;
   V *weight_eq, *weight, *free;  // the penalty or zero per row; one or zero per variable
   M* chosen;         // of one instance the active rows of G alone, and their weights
@@ -32,16 +33,21 @@ template <class V, class M> struct ActiveSystem {
 
   static V penalty() { return splat<V>(PrecisionOf<V>::PENALTY); }
 
-  ActiveSystem(RowSystem<V, M>& small, CommonFactor<V, M>& shared, Arena& arena, V* triangle_room, V* inverse_room)
-      : at(small.at), rows(small), common(shared), K(triangle_room), inverse(inverse_room) {
+  ActiveSystem(RowSystem<V, M>& small, CommonFactor<V, M>& shared, RangeSpace<V, M>* range_space, Arena& arena,
+               V* triangle_room, V* inverse_room)
+      : at(small.at), rows(small), common(shared), range(range_space), K(triangle_room), inverse(inverse_room) {
     scratch = arena.take<V>((at.m > at.p ? at.m : at.p) * Traits<V>::tile);
     if (Traits<V>::lanes == 1) chosen = arena.take<M>(at.N * at.m), chosen_weight = arena.take<V>(at.m);
     weight_eq = arena.take<V>(at.Q), weight = arena.take<V>(at.m), free = arena.take<V>(at.N);
   }
 
+  // Whether it is solved for x and y at once.
+  bool by_gram() const { return range && range->serves; }
+
   // Factor P + rho + C'C / delta over the free variables.
   void factor_active() {
     const V zero = splat<V>(0), one = splat<V>(1), proximal = splat<V>(PrecisionOf<V>::PROXIMAL);
+    if (by_gram()) return factor_gram();
     if (rows.serves()) return factor_rows();
     if constexpr (CommonFactor<V, M>::POSSIBLE)
       if (common.serves()) {
@@ -69,6 +75,18 @@ template <class V, class M> struct ActiveSystem {
     solve_factored(x, K, inverse, at.N, (int64_t)0);
   }
 
+  // x (N) and the rows' y in place of r and s, those of G (m) and of A; y is zero off the active rows.
+  void solve(V* x, V* on_rows, V* on_eq) const {
+    const auto active = [&](int64_t k) -> Mask { return weight[k] > splat<V>(0); };
+    V* const y = range->step;
+    for (int64_t k = 0; k < range->R; k++) y[k] = splat<V>(0);
+    for (int64_t k = 0; k < at.m; k++) y[k] = select(active(k), on_rows[k], y[k]);
+    for (int64_t r = 0; r < at.p; r++) y[at.m + r] = on_eq[r];
+    range->solve(x, y);
+    for (int64_t k = 0; k < at.m; k++) on_rows[k] = select(active(k), y[k], splat<V>(0));
+    for (int64_t r = 0; r < at.p; r++) on_eq[r] = y[at.m + r];
+  }
+
  private:
   // K += G' diag(weight) G: lanes have their rows in common, one instance reads no more than it needs.
   void add_rows() {
@@ -86,6 +104,15 @@ template <class V, class M> struct ActiveSystem {
       }
       add_weighted_product(K, chosen, chosen_weight, at.N, count, scratch);
     }
+  }
+
+  void factor_gram() {
+    const V one = splat<V>(1), out = splat<V>(PrecisionOf<V>::OUT), proximal = one / penalty();
+    for (int64_t k = 0; k < range->R; k++) {
+      range->weight[k] = k < at.m + at.p ? proximal : one;
+      if (k < at.m) range->weight[k] = select(weight[k] > splat<V>(0), proximal, out);
+    }
+    range->factor_weighted();
   }
 
   void factor_rows() {

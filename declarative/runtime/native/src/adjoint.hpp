@@ -29,7 +29,7 @@ template <class V, class M> class Adjoint {
 
   Adjoint(const declarative::Quadratic& call, Arena& arena)
       : at(call, arena), rows(at, arena), common(at, arena),
-        system(rows, common, arena, arena.take<V>(triangle<V>(at.N / Traits<V>::tile)), arena.take<V>(at.N)) {
+        system(rows, common, nullptr, arena, arena.take<V>(triangle<V>(at.N / Traits<V>::tile)), arena.take<V>(at.N)) {
     x = arena.take<V>(at.N), nu = arena.take<V>(at.Q), lambda = arena.take<V>(at.m), z = arena.take<V>(at.N);
     ux = arena.take<V>(at.N), unu = arena.take<V>(at.Q), ulambda = arena.take<V>(at.m), uz = arena.take<V>(at.N);
     upper = arena.take<V>(at.N), lower = arena.take<V>(at.N);

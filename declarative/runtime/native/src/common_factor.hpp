@@ -13,7 +13,7 @@ template <class V, class M> struct CommonFactor {
   static constexpr int T = Traits<M>::tile;
   const Program<V, M>& at;
   int64_t N = 0;
-  M *At, *K, *inverse, *weight, *scratch;
+  M *At, *K = nullptr, *inverse = nullptr, *weight, *scratch;
   V* x;
 
   CommonFactor(const Program<V, M>& program, Arena& arena) : at(program) {

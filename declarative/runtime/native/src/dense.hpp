@@ -162,6 +162,16 @@ static void add_both_times(Y* y, Y* z, const M* matrix, const V* x, const V* w, 
   }
 }
 
+// y += S x for a symmetric S of which the lower triangle is kept, its diagonal tiles whole.
+template <class Y, class M, class V> static void add_symmetric_times(Y* y, const M* lower, const V* x, int64_t n) {
+  constexpr int T = Traits<V>::tile;
+  for (int64_t I = 0; I < n / T; I++) {
+    const M* row = lower + triangle<V>(I);
+    panel_times<+1, T>(y + I * T, row, x, (I + 1) * T);
+    panel_transposed_times<+1, T>(y, row, x + I * T, I * T);
+  }
+}
+
 // y += |M|' |x|.
 template <class M, class V>
 static void add_sizes(V* y, const M* matrix, const V* x, int64_t rows, int64_t columns) {
@@ -187,6 +197,17 @@ static void add_weighted_product(V* K, const M* Gt, const V* w, int64_t n, int64
     for (int64_t I = J; I < panels; I++)
       multiply_add<+1>(K + triangle<V>(I) + J * T * T, Gt + I * m * T, scratch, m);
   }
+}
+
+// S = B B' on the lower triangle, for B (n, m) in row panels.
+template <class M> static void gram_matrix(M* S, const M* B, int64_t n, int64_t m) {
+  constexpr int T = Traits<M>::tile;
+  for (int64_t I = 0; I < n / T; I++)
+    for (int64_t J = 0; J <= I; J++) {
+      M* C = S + triangle<M>(I) + J * T * T;
+      for (int e = 0; e < T * T; e++) C[e] = M{};
+      multiply_add<+1>(C, B + I * m * T, B + J * m * T, m);
+    }
 }
 
 // Cholesky of one diagonal tile in place; `inverse` gets the reciprocals of the diagonal.
@@ -253,6 +274,18 @@ template <class V, class M> static inline void solve_upper(V* y, const M* D, con
   for (int a = 0; a < T; a++) y[a] = r[a];
 }
 
+// C becomes C L^-T, for C (rows, n) in row panels and the factored lower triangle L of order n.
+template <class M> static void solve_rows(M* C, const M* L, const M* inverse, int64_t rows, int64_t n) {
+  constexpr int T = Traits<M>::tile;
+  for (int64_t first = 0; first < rows; first += T)
+    for (int64_t I = 0; I < n / T; I++) {
+      M *panel = C + first * n, *tile = panel + I * T * T;
+      const M* LI = L + triangle<M>(I);
+      multiply_add<-1>(tile, panel, LI, I * T);
+      solve_tile(tile, LI + I * T * T, inverse + I * T);
+    }
+}
+
 // Factor in place the lower triangle K of order n + p (both padded), the last p rows of the dual kind.
 // Returns where every pivot was positive.
 template <class V> static MaskOf<V> factor(V* K, V* inverse, int64_t n, int64_t p) {
@@ -282,29 +315,38 @@ template <class V> static MaskOf<V> factor(V* K, V* inverse, int64_t n, int64_t 
   return sound;
 }
 
-// r = (r_x, r_nu) becomes (x, nu) with the factors of K, which is of lanes as r is, or in the tiles of one instance and
-// common to the lanes.
+// r becomes L^-1 r, and L^-T r, for the lower triangle L of n rows (padded), which is of lanes as r is, or in the tiles of
+// one instance and common to the lanes.
+template <class V, class M> static void solve_forward(V* r, const M* L, const M* inverse, int64_t n) {
+  constexpr int T = Traits<M>::tile;
+  for (int64_t I = 0; I < n / T; I++) {
+    const M* LI = L + triangle<M>(I);
+    panel_times<-1, T>(r + I * T, LI, r, I * T);
+    solve_lower(r + I * T, LI + I * T * T, inverse + I * T);
+  }
+}
+template <class V, class M> static void solve_back(V* r, const M* L, const M* inverse, int64_t n) {
+  constexpr int T = Traits<M>::tile;
+  for (int64_t I = n / T - 1; I >= 0; I--) {
+    const M* LI = L + triangle<M>(I);
+    solve_upper(r + I * T, LI + I * T * T, inverse + I * T);
+    panel_transposed_times<-1, T>(r, LI, r + I * T, I * T);
+  }
+}
+
+// r = (r_x, r_nu) becomes (x, nu) with the factors of K.
 template <class V, class M> static void solve_factored(V* r, const M* K, const M* inverse, int64_t n, int64_t p) {
   constexpr int T = Traits<M>::tile;
-  const int64_t panels = (n + p) / T;
-  for (int64_t I = 0; I < panels; I++) {
+  solve_forward(r, K, inverse, n);
+  for (int64_t I = n / T; I < (n + p) / T; I++) {
     const M* KI = K + triangle<M>(I);
     V* y = r + I * T;
-    if (I * T < n) {
-      panel_times<-1, T>(y, KI, r, I * T);
-    } else {
-      for (int a = 0; a < T; a++) y[a] = -y[a];
-      panel_times<+1, T>(y, KI, r, n);
-      panel_times<-1, T>(y, KI + n * T, r + n, I * T - n);
-    }
+    for (int a = 0; a < T; a++) y[a] = -y[a];
+    panel_times<+1, T>(y, KI, r, n);
+    panel_times<-1, T>(y, KI + n * T, r + n, I * T - n);
     solve_lower(y, KI + I * T * T, inverse + I * T);
   }
-  for (int64_t I = panels - 1; I >= 0; I--) {
-    const M* KI = K + triangle<M>(I);
-    V* y = r + I * T;
-    solve_upper(y, KI + I * T * T, inverse + I * T);
-    panel_transposed_times<-1, T>(r, KI, y, I * T);
-  }
+  solve_back(r, K, inverse, n + p);
 }
 
 }  // namespace DECLARATIVE_ISA

@@ -1,21 +1,15 @@
-// Mehrotra's predictor-corrector over lanes, ended by the solution of the active set that it points at.
+// An interior point over lanes, ended by the solution of the active set that it points at.
 //
-// The Newton step on the perturbed KKT conditions, with W = diag(lambda / s), reduces to
+// It steps in the multipliers where the range-space method serves, and in the variables where it does not or has left
+// something. A lane that is done, stalls or breaks is frozen.
 //
-//     [P + C'WC + rho   A'    ] [dx ]   [-r_dual - C'(r_comp + lambda r_slack) / s]
-//     [A                -delta] [dnu] = [-r_primal                                ]
-//
-// and is corrected once by its residual without rho and delta. A lane that is done, stalls or breaks is frozen.
-//
-// References: Mehrotra, On the implementation of a primal-dual interior point method, 1992; Friedlander and Orban, A
-// primal-dual regularized interior-point method, 2012; Stellato et al., OSQP, 2020, section 4 (polishing).
+// Reference: Stellato et al., OSQP, 2020, section 4 (polishing).
 #pragma once
 
-#include "polish.hpp"
+#include "condensed_steps.hpp"
+#include "range_space_steps.hpp"
 
 namespace DECLARATIVE_ISA {
-
-constexpr double STAY_INSIDE = 0.995;
 
 template <class V, class M> class InteriorPoint {
  public:
@@ -25,14 +19,9 @@ template <class V, class M> class InteriorPoint {
   V iterations;
 
   InteriorPoint(const declarative::Quadratic& call, Arena& arena)
-      : at(call, arena), now(at, arena), best(at, arena), step(at, arena), K(room(at, arena)),
-        inverse(arena.take<V>(at.N + at.Q)), rows(at, arena), common(at, arena), polish(rows, common, arena, K, inverse) {
-    r_dual = arena.take<V>(at.N), r_primal = arena.take<V>(at.Q), r_slack = arena.take<V>(at.count);
-    comp = arena.take<V>(at.count), inverse_s = arena.take<V>(at.count), weight = arena.take<V>(at.count);
-    rhs = arena.take<V>(at.N + at.Q), t = arena.take<V>(at.count), tx = arena.take<V>(at.N), tn = arena.take<V>(at.Q);
-    px = arena.take<V>(at.N), anu = arena.take<V>(at.N), cl = arena.take<V>(at.N);
-    scratch = arena.take<V>(at.m * Traits<V>::tile);
-  }
+      : at(call, arena), best(at, arena), K(room(at, arena)), inverse(arena.take<V>(at.N + at.Q)), rows(at, arena),
+        common(at, arena), range(at, arena), condensed(best, rows, arena, K, inverse), multipliers(best, range, arena),
+        polish(rows, common, &range, arena, K, inverse) {}
 
   const KktPoint<V>& answer() const { return polish.answer; }
   V residual() const { return polish.residual; }
@@ -41,14 +30,13 @@ template <class V, class M> class InteriorPoint {
   // `eps`: the rounding that the data came with; `round`: to answer as float32 can hold it.
   void run(int64_t max_iterations, double eps, bool round) {
     polish.reset(), iterations = splat<V>(0), sensible = negate(everywhere<V>());
-    clear(now.x, at.N), clear(now.nu, at.Q);
     at.scale_data();
-    rows.read();
-    if (rows.fits && !rows.serves()) return;
-    Mask open = at.usable & convex(eps);
+    const Mask open = at.usable & convex(eps);
     if (!any(open)) return;
-    if (at.count) approach(open, max_iterations);
-    else polish.from(now, open);  // the active set is known, and its system says all
+    if constexpr (CommonFactor<V, M>::POSSIBLE) range.read(common.K, common.inverse);
+    else range.read(K, inverse);
+    const Mask left = range.serves ? approach(multipliers, open, max_iterations) : open;
+    if (any(left)) in_variables(left, max_iterations);
     sensible = in_proportion();
     if (!at.count) sensible = sensible & polish.determined();
     if (round) {
@@ -60,163 +48,73 @@ template <class V, class M> class InteriorPoint {
   }
 
  private:
-  Iterate<V> now, best, step;
+  Iterate<V> best;
   V *K, *inverse;
-  RowSystem<V, M> rows;  // in place of K where it serves
-  CommonFactor<V, M> common;  // for what the lanes share
+  RowSystem<V, M> rows;
+  CommonFactor<V, M> common;
+  RangeSpace<V, M> range;
+  CondensedSteps<V, M> condensed;
+  RangeSpaceSteps<V, M> multipliers;
   Polish<V, M> polish;
-  V *r_dual, *r_primal, *r_slack, *comp, *inverse_s, *weight, *rhs, *t, *tx, *tn, *px, *anu, *cl, *scratch;
-  V worst, age, gap;
-  int refinements;  // of a step: none on the way to a first guess of the active set
-  Mask linear;
 
   static V* room(const Program<V, M>& p, Arena& arena) {
     return arena.take<V>(triangle<V>((p.N + p.Q) / Traits<V>::tile));
   }
 
-  // Interior point and polishing, to one tolerance after the other.
-  void approach(Mask open, int64_t max_iterations) {
-    start();
-    refinements = 0;
+  void in_variables(Mask open, int64_t max_iterations) {
+    range.serves = false, rows.read();
+    if (rows.fits && !rows.serves()) return;
+    if (at.count) {
+      approach(condensed, open, max_iterations);
+    } else {
+      clear(best.x, at.N), clear(best.nu, at.Q);
+      polish.from(best, open);  // the active set is known, and its system says all
+    }
+  }
+
+  // Interior point and polishing, to one tolerance after the other; the lanes that are left.
+  template <class Steps> Mask approach(Steps& steps, Mask open, int64_t max_iterations) {
+    steps.begin();
     for (double stop : Limits::STOPS) {
-      iterate(open, splat<V>(stop), max_iterations);
+      steps.iterate(open, splat<V>(stop), max_iterations);
+      steps.complete();
       polish.from(best, open);
       open = open & (polish.residual > splat<V>(Limits::AT_ONCE));
-      if (!any(open)) return;
-      refinements = 1;
+      if (!any(open)) break;
+      steps.refine();
     }
+    iterations += steps.iterations;
+    return open;
   }
 
   // Whether P is positive semidefinite up to the rounding its entries came with.
   Mask convex(double eps) {
     const V zero = splat<V>(0), one = splat<V>(1);
-    const double share = 10 * (double)at.n * eps > 1e-11 ? 10 * (double)at.n * eps : 1e-11;
-    linear = everywhere<V>() & (V{} + at.largest_curvature() == zero);
+    const double exact = 1e-11, share = 10 * (double)at.n * eps > exact ? 10 * (double)at.n * eps : exact;
+    const Mask linear = condensed.linear = everywhere<V>() & (V{} + at.largest_curvature() == zero);
     const auto entry = [&](int64_t i) -> V { return at.cost * at.P[at.diagonal ? i : cell<V>(i, i, at.N)]; };
     V largest = zero;
     for (int64_t i = 0; i < at.N; i++) largest = magnitude(largest, entry(i));
-    const V shift = select(largest > zero, largest, one) * splat<V>(share);
+    largest = select(largest > zero, largest, one);
     if (at.diagonal) {
       V least = entry(0);
       for (int64_t i = 1; i < at.n; i++) least = smaller(least, entry(i));
-      return (least + shift > zero) | linear;
+      return (least + largest * splat<V>(share) > zero) | linear;
     }
     if constexpr (CommonFactor<V, M>::POSSIBLE) {
       const M size = at.largest_curvature();
-      const bool definite = size > 0 && common.definite(size * (M)share);
+      const bool definite = size > 0 && (common.definite(size * (M)exact) || common.definite(size * (M)share));
       return (definite ? everywhere<V>() : negate(everywhere<V>())) | linear;
     }
+    // The factor of P itself, where there is one, is of use beyond this.
+    const Mask definite = range.pays && share > exact ? factor_shifted(largest * splat<V>(exact)) : linear;
+    return any(negate(definite | linear)) ? factor_shifted(largest * splat<V>(share)) | linear : definite | linear;
+  }
+
+  Mask factor_shifted(V shift) {
     at.copy_curvature(K);
-    for (int64_t i = 0; i < at.N; i++) K[on_diagonal<V>(i)] += shift + (i < at.n ? zero : one);
-    return factor(K, inverse, at.N, (int64_t)0) | linear;
-  }
-
-  // Factor the Newton matrix with the diagonal of W.
-  void factor_newton(const V* w) {
-    constexpr int T = Traits<V>::tile;
-    if (rows.serves()) return factor_newton_rows(w);
-    const int64_t N = at.N, panels = N / T;
-    const V zero = splat<V>(0), one = splat<V>(1), delta = splat<V>(Limits::DELTA);
-    at.copy_curvature(K);
-    add_weighted_product(K, at.Gt, w, N, at.m, scratch);
-    at.restrict_to(at.free, K);
-    for (int64_t i = 0; i < N; i++) {
-      V& pivot = K[on_diagonal<V>(i)];
-      pivot = select(at.free[i] > zero, stiffened(pivot, w, i), one);
-    }
-    for (int64_t R = 0; R < at.Q / T; R++) {
-      V* KR = K + triangle<V>(panels + R);
-      clear(KR, (N + (R + 1) * T) * T);
-      for (int64_t j = 0; j < N; j++)
-        for (int64_t a = 0; a < T && R * T + a < at.p; a++)
-          KR[j * T + a] = at.At[(j / T * at.p + R * T + a) * T + j % T] * at.free[j];
-      for (int64_t a = 0; a < T; a++) KR[(N + R * T + a) * T + a] = R * T + a < at.p ? delta : one;
-    }
-    factor(K, inverse, N, at.Q);
-  }
-
-  // A diagonal entry of the Newton matrix with the weights of the variable's bounds, regularised.
-  V stiffened(V entry, const V* w, int64_t i) const {
-    if (at.upper_at >= 0) entry += w[at.upper_at + i];
-    if (at.lower_at >= 0) entry += w[at.lower_at + i];
-    return entry + absolute(entry) * splat<V>(Limits::RHO[0]) + splat<V>(Limits::RHO[1]);
-  }
-
-  void factor_newton_rows(const V* w) {
-    const V zero = splat<V>(0), one = splat<V>(1), delta = splat<V>(Limits::DELTA);
-    for (int64_t i = 0; i < at.N; i++)
-      rows.inverse_h[i] = select(at.free[i] > zero, one / stiffened(at.cost * at.P[i], w, i), zero);
-    for (int64_t k = 0; k < at.m; k++) rows.factors[k] = root(w[k]), rows.own[k] = one;
-    for (int64_t r = 0; r < at.p; r++) rows.factors[at.m + r] = one, rows.own[at.m + r] = delta;
-    rows.factor_rows();
-  }
-
-  // `rhs` (N + Q) becomes the solution of the Newton system.
-  void solve_newton() {
-    if (rows.serves()) rows.solve(rhs, rhs + at.N);
-    else solve_factored(rhs, K, inverse, at.N, at.Q);
-  }
-
-  // y = Cx, zero where dead.
-  void forward(V* y, const V* v) const {
-    clear(y, at.m);
-    add_transposed_times(y, at.Gt, v, at.N, at.m);
-    for (int64_t k = 0; k < at.m; k++) y[k] *= at.live[k];
-    for (int64_t i = 0; i < at.N; i++) {
-      if (at.upper_at >= 0) y[at.upper_at + i] = v[i] * at.live[at.upper_at + i];
-      if (at.lower_at >= 0) y[at.lower_at + i] = -v[i] * at.live[at.lower_at + i];
-    }
-  }
-
-  // y = C'l.
-  void transposed(V* y, const V* l) const {
-    clear(y, at.N);
-    add_times(y, at.Gt, l, at.N, at.m);
-    for (int64_t i = 0; i < at.N; i++) {
-      if (at.upper_at >= 0) y[i] += l[at.upper_at + i];
-      if (at.lower_at >= 0) y[i] -= l[at.lower_at + i];
-    }
-  }
-
-  // The point of least squared slack, shifted into the interior.
-  void start() {
-    factor_newton(at.live);
-    for (int64_t i = 0; i < at.N; i++) now.x[i] = at.fixed[i];
-    forward(t, now.x);
-    for (int64_t k = 0; k < at.count; k++) t[k] = at.d[k] - t[k];
-    for (int64_t k = 0; k < at.count; k++) t[k] *= at.live[k];
-    transposed(cl, t);
-    at.curvature_times(px, now.x);
-    clear(tn, at.Q);
-    add_transposed_times(tn, at.At, now.x, at.N, at.p);
-    for (int64_t i = 0; i < at.N; i++) rhs[i] = (cl[i] - at.q[i] - px[i]) * at.free[i];
-    for (int64_t r = 0; r < at.Q; r++) rhs[at.N + r] = at.b[r] - tn[r];
-    solve_newton();
-    for (int64_t i = 0; i < at.N; i++) now.x[i] += rhs[i];
-    for (int64_t r = 0; r < at.Q; r++) now.nu[r] = rhs[at.N + r];
-    forward(t, now.x);
-    V least = splat<V>(__builtin_inf()), most = splat<V>(-__builtin_inf());
-    for (int64_t k = 0; k < at.count; k++) {
-      t[k] = at.d[k] - t[k];
-      const Mask alive = at.live[k] > splat<V>(0);
-      least = smaller(least, select(alive, t[k], least)), most = larger(most, select(alive, t[k], most));
-    }
-    const V zero = splat<V>(0), one = splat<V>(1);
-    const V up = select(least < splat<V>(0.1), one - least, zero);
-    const V down = select(-most < splat<V>(0.1), one + most, zero);
-    for (int64_t k = 0; k < at.count; k++) {
-      const Mask alive = at.live[k] > zero;
-      now.s[k] = select(alive, t[k] + up, one), now.l[k] = select(alive, down - t[k], zero);
-      now.lean[k] = now.l[k] - now.s[k];
-    }
-    worst = splat<V>(__builtin_inf()), age = zero;
-    keep_best(everywhere<V>());
-  }
-
-  void keep_best(Mask where) {
-    keep(where, best.x, now.x, at.N), keep(where, best.nu, now.nu, at.Q);
-    keep(where, best.s, now.s, at.count), keep(where, best.l, now.l, at.count);
-    keep(where, best.lean, now.lean, at.count);
+    for (int64_t i = 0; i < at.N; i++) K[on_diagonal<V>(i)] += shift + splat<V>(i < at.n ? 0 : 1);
+    return factor(K, inverse, at.N, (int64_t)0);
   }
 
   // Whether the answer, in the scaled units where the matrices are of size one, is not out of all proportion to the
@@ -233,143 +131,6 @@ template <class V, class M> class InteriorPoint {
     }
     const V share = splat<V>(Limits::SENSIBLE);
     return (size <= reach * share) & (force <= larger(slope, reach) * share);
-  }
-
-  // Step the open lanes until each has a relative residual of at most `stop`, stalls, breaks or runs along a ray.
-  void iterate(Mask open, V stop, int64_t max_iterations) {
-    const V zero = splat<V>(0), one = splat<V>(1);
-    Mask going = open;
-    age = zero;
-    for (int64_t count = 0;; count++) {
-      const V current = measure();
-      const Mask better = going & (current < worst);
-      age = select(going, select(current < worst * splat<V>(0.9), zero, age + one), age);
-      worst = select(better, current, worst);
-      keep_best(better);
-      going = going & (worst > stop) & (age < splat<V>(Limits::PATIENCE)) & finite(current) & negate(on_a_ray());
-      going = going & (iterations < splat<V>((double)max_iterations));
-      if (!any(going)) return;
-      advance(going);
-      iterations = select(going, iterations + one, iterations);
-    }
-  }
-
-  // Residuals of the perturbed KKT conditions; the sum of the largest relative ones.
-  V measure() {
-    at.curvature_times(px, now.x);
-    clear(anu, at.N), clear(tn, at.Q);
-    add_both_times(anu, tn, at.At, now.nu, now.x, at.N, at.p);
-    transposed(cl, now.l);
-    forward(t, now.x);
-    V dual = splat<V>(0), terms = dual, primal = dual, rows = dual, slack = dual, reach = dual;
-    V quadratic = dual, slope = dual, poison = dual;
-    gap = dual;
-    for (int64_t i = 0; i < at.N; i++) {
-      r_dual[i] = (px[i] + at.q[i] + anu[i] + cl[i]) * at.free[i];
-      dual = magnitude(dual, r_dual[i]), poison += r_dual[i] - r_dual[i];
-      terms = magnitude(magnitude(magnitude(magnitude(terms, px[i]), at.q[i]), anu[i]), cl[i]);
-      quadratic += now.x[i] * px[i], slope += now.x[i] * at.q[i];
-    }
-    for (int64_t r = 0; r < at.Q; r++) {
-      r_primal[r] = tn[r] - at.b[r];
-      primal = magnitude(primal, r_primal[r]), poison += r_primal[r] - r_primal[r];
-      rows = magnitude(magnitude(rows, tn[r]), at.b[r]);
-    }
-    for (int64_t k = 0; k < at.count; k++) {
-      r_slack[k] = (t[k] + now.s[k] - at.d[k]) * at.live[k];
-      slack = magnitude(slack, r_slack[k]), poison += r_slack[k] - r_slack[k];
-      reach = magnitude(magnitude(reach, t[k]), at.d[k]);
-      gap += now.s[k] * now.l[k];
-    }
-    const V one = splat<V>(1);
-    return dual / (terms + one) + primal / (rows + one) + slack / (reach + one) +
-           gap / (absolute(quadratic) + absolute(slope) + one) + poison;
-  }
-
-  // Whether the iterate, scaled to length one, nearly proves that there is no solution. Uses what `measure` left.
-  Mask on_a_ray() {
-    V separation = splat<V>(0), combination = separation, descent = separation, moved = separation;
-    for (int64_t i = 0; i < at.N; i++) {
-      combination = magnitude(combination, (anu[i] + cl[i]) * at.free[i]);
-      descent -= at.q[i] * now.x[i];
-      moved = magnitude(moved, px[i]);
-    }
-    for (int64_t r = 0; r < at.Q; r++) separation -= at.b[r] * now.nu[r], moved = magnitude(moved, tn[r]);
-    for (int64_t k = 0; k < at.count; k++) separation -= at.d[k] * now.l[k], moved = larger(moved, t[k]);
-    const V one = splat<V>(1), share = splat<V>(Limits::RAY);
-    return ((separation > one) & (combination < separation * share)) | ((descent > one) & (moved < descent * share));
-  }
-
-  // One predictor-corrector step of the lanes that are going.
-  void advance(Mask going) {
-    const V zero = splat<V>(0), one = splat<V>(1);
-    V alive = zero;
-    for (int64_t k = 0; k < at.count; k++) {
-      inverse_s[k] = one / now.s[k];
-      weight[k] = now.l[k] * inverse_s[k];
-      comp[k] = -now.s[k] * now.l[k];
-      alive += at.live[k];
-    }
-    factor_newton(weight);
-    direction(0);
-    V along, across;
-    lengths(one, along, across);
-    V reached = zero;
-    for (int64_t k = 0; k < at.count; k++)
-      reached += (now.s[k] + along * step.s[k]) * (now.l[k] + across * step.l[k]) * at.live[k];
-    const V ratio = smaller(larger(reached / larger(gap, splat<V>(Limits::SMALLEST)), zero), one);
-    const V centre = ratio * ratio * ratio * gap / larger(alive, one);
-    for (int64_t k = 0; k < at.count; k++)
-      comp[k] = (centre - now.s[k] * now.l[k] - step.s[k] * step.l[k]) * at.live[k];
-    direction(refinements);
-    lengths(splat<V>(STAY_INSIDE), along, across);
-    for (int64_t i = 0; i < at.N; i++) now.x[i] = select(going, now.x[i] + along * step.x[i], now.x[i]);
-    for (int64_t r = 0; r < at.Q; r++) now.nu[r] = select(going, now.nu[r] + across * step.nu[r], now.nu[r]);
-    for (int64_t k = 0; k < at.count; k++) {
-      now.lean[k] = select(going, now.s[k] * step.l[k] - now.l[k] * step.s[k], now.lean[k]);
-      now.s[k] = select(going, now.s[k] + along * step.s[k], now.s[k]);
-      now.l[k] = select(going, now.l[k] + across * step.l[k], now.l[k]);
-    }
-  }
-
-  // The Newton direction for the complementarity residual `comp`, corrected `refinements` times.
-  void direction(int refinements) {
-    for (int64_t k = 0; k < at.count; k++) t[k] = (comp[k] + now.l[k] * r_slack[k]) * inverse_s[k];
-    transposed(tx, t);
-    for (int64_t i = 0; i < at.N; i++) rhs[i] = (-r_dual[i] - tx[i]) * at.free[i];
-    for (int64_t r = 0; r < at.Q; r++) rhs[at.N + r] = -r_primal[r];
-    clear(step.x, at.N), clear(step.nu, at.Q);
-    for (int64_t k = 0; k < at.count; k++) step.s[k] = -r_slack[k];
-    for (int round = 0;; round++) {
-      solve_newton();
-      for (int64_t i = 0; i < at.N; i++) step.x[i] += rhs[i];
-      for (int64_t r = 0; r < at.Q; r++) step.nu[r] += rhs[at.N + r];
-      forward(t, rhs);
-      for (int64_t k = 0; k < at.count; k++) {
-        step.s[k] -= t[k];
-        step.l[k] = (comp[k] - now.l[k] * step.s[k]) * inverse_s[k];
-      }
-      if (round == refinements) return;
-      at.curvature_times(rhs, step.x);
-      clear(rhs + at.N, at.Q);
-      add_both_times(rhs, rhs + at.N, at.At, step.nu, step.x, at.N, at.p);
-      transposed(tx, step.l);
-      for (int64_t i = 0; i < at.N; i++) rhs[i] = (-r_dual[i] - rhs[i] - tx[i]) * at.free[i];
-      for (int64_t r = 0; r < at.Q; r++) rhs[at.N + r] = -r_primal[r] - rhs[at.N + r];
-    }
-  }
-
-  // Primal and dual steps that go this share of the way to the boundary; the same unless P = 0.
-  void lengths(V share, V& along, V& across) {
-    const V zero = splat<V>(0), one = splat<V>(1);
-    V primal = zero, dual = zero;
-    for (int64_t k = 0; k < at.count; k++) {
-      const V inverse_l = select(at.live[k] > zero, one / now.l[k], zero);
-      primal = larger(primal, -step.s[k] * inverse_s[k]), dual = larger(dual, -step.l[k] * inverse_l);
-    }
-    along = select(primal > share, share / primal, one), across = select(dual > share, share / dual, one);
-    const V both = smaller(along, across);
-    along = select(linear, along, both), across = select(linear, across, both);
   }
 };
 

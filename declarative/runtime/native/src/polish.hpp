@@ -50,8 +50,9 @@ template <class V, class M> class Polish {
   KktPoint<V> answer;
   V residual;
 
-  Polish(RowSystem<V, M>& rows, CommonFactor<V, M>& common, Arena& arena, V* triangle_room, V* inverse_room)
-      : answer(rows.at, arena), at(rows.at), system(rows, common, arena, triangle_room, inverse_room),
+  Polish(RowSystem<V, M>& rows, CommonFactor<V, M>& common, RangeSpace<V, M>* range, Arena& arena, V* triangle_room,
+         V* inverse_room)
+      : answer(rows.at, arena), at(rows.at), system(rows, common, range, arena, triangle_room, inverse_room),
         now(rows.at, arena) {
     px = arena.take<Sum>(at.N), anu = arena.take<Sum>(at.N), gl = arena.take<Sum>(at.N);
     over_eq = arena.take<Sum>(at.Q), over_row = arena.take<Sum>(at.m);
@@ -61,7 +62,7 @@ template <class V, class M> class Polish {
 
   void reset() {
     clear(answer.x, at.N), clear(answer.nu, at.Q), clear(answer.lambda, at.m), clear(answer.z, at.N);
-    residual = splat<V>(__builtin_inf());
+    residual = splat<V>(__builtin_inf()), system.least = splat<V>(0);
   }
 
   // Try active sets in the open lanes, starting from the one that `point` points at.
@@ -198,28 +199,34 @@ template <class V, class M> class Polish {
 
   // One sweep of the method of multipliers.
   void correct(Mask going) {
-    clear(lift, at.N), clear(rise, at.Q);
-    for (int64_t k = 0; k < at.m; k++) room[k] = system.weight[k] * gap_row[k];
-    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] *= system.weight_eq[r];
-    add_times(lift, at.Gt, room, at.N, at.m);
-    add_times(lift, at.At, gap_eq, at.N, at.p);
-    for (int64_t i = 0; i < at.N; i++) lift[i] = -force[i] - lift[i];
-    system.solve(lift);
+    for (int64_t i = 0; i < at.N; i++) lift[i] = -force[i];
+    if (system.by_gram()) {
+      for (int64_t k = 0; k < at.m; k++) room[k] = -gap_row[k];
+      for (int64_t r = 0; r < at.Q; r++) rise[r] = -gap_eq[r];
+      system.solve(lift, room, rise);
+    } else {
+      solve_for_x();
+    }
     V moved = splat<V>(0);
     for (int64_t i = 0; i < at.N; i++)
       moved = magnitude(moved, lift[i]), now.x[i] = select(going, now.x[i] + lift[i], now.x[i]);
     change = select(going, moved, change);
-    clear(room, at.m);
+    for (int64_t k = 0; k < at.m; k++) now.lambda[k] = select(going, now.lambda[k] + room[k], now.lambda[k]);
+    for (int64_t r = 0; r < at.Q; r++) now.nu[r] = select(going, now.nu[r] + rise[r], now.nu[r]);
+  }
+
+  // lift, room and rise: what x and the multipliers change by, the latter from the rows at the new x.
+  void solve_for_x() {
+    for (int64_t k = 0; k < at.m; k++) gap_row[k] *= system.weight[k], room[k] = -gap_row[k];
+    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] *= system.weight_eq[r], rise[r] = -gap_eq[r];
+    add_times(lift, at.Gt, room, at.N, at.m);
+    add_times(lift, at.At, rise, at.N, at.p);
+    system.solve(lift);
+    clear(room, at.m), clear(rise, at.Q);
     add_transposed_times(room, at.Gt, lift, at.N, at.m);
-    for (int64_t k = 0; k < at.m; k++) {
-      const V change = system.weight[k] * (room[k] + gap_row[k]);
-      now.lambda[k] = select(going, now.lambda[k] + change, now.lambda[k]);
-    }
     add_transposed_times(rise, at.At, lift, at.N, at.p);
-    for (int64_t r = 0; r < at.Q; r++) {
-      const V change = system.weight_eq[r] * rise[r] + gap_eq[r];
-      now.nu[r] = select(going, now.nu[r] + change, now.nu[r]);
-    }
+    for (int64_t k = 0; k < at.m; k++) room[k] = system.weight[k] * room[k] + gap_row[k];
+    for (int64_t r = 0; r < at.Q; r++) rise[r] = system.weight_eq[r] * rise[r] + gap_eq[r];
   }
 
   // Where another active set is wanted; it is set up for the next trial. Uses what `evaluate` left.

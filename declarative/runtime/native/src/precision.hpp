@@ -25,6 +25,7 @@ template <> struct Precision<double> {
   static constexpr double DETERMINED = 1e-5;  // pivot of it above which its solution is unique beyond doubt
   static constexpr double RAY = 1e-8;        // how nearly an iterate proves that there is no solution
   static constexpr double SENSIBLE = 1e4;    // size of a solution, relative to the scaled data, beyond it a ray perhaps
+  static constexpr double CURVED = 1e-4;     // pivot of P, relative to its size, from which its inverse is used
   static constexpr double SMALLEST = 1e-300;
   static constexpr double LEAST_PIVOT = 1e-100, OUT = 1e200;  // a pivot up to this is taken out: its unknown is zero
   static constexpr double TRUSTED[] = {0, 1e-12};  // residual of a trusted adjoint: at least, and times its size
@@ -46,6 +47,7 @@ template <> struct Precision<float> {
   static constexpr double DETERMINED = 1e-3;
   static constexpr double RAY = 1e-5;
   static constexpr double SENSIBLE = 1e3;
+  static constexpr double CURVED = 1e-2;
   static constexpr double SMALLEST = 1e-35;
   static constexpr double LEAST_PIVOT = 1e-25, OUT = 1e30;
   static constexpr double TRUSTED[] = {4e-7, 1e-8};
