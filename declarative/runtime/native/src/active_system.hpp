@@ -107,10 +107,10 @@ template <class V, class M> struct ActiveSystem {
   }
 
   void factor_gram() {
-    const V one = splat<V>(1), out = splat<V>(PrecisionOf<V>::OUT), proximal = one / penalty();
+    const V one = splat<V>(1), out = splat<V>(PrecisionOf<V>::OUT), slack = splat<V>(PrecisionOf<V>::SLACKNESS);
     for (int64_t k = 0; k < range->R; k++) {
-      range->weight[k] = k < at.m + at.p ? proximal : one;
-      if (k < at.m) range->weight[k] = select(weight[k] > splat<V>(0), proximal, out);
+      range->weight[k] = k < at.m + at.p ? slack : one;
+      if (k < at.m) range->weight[k] = select(weight[k] > splat<V>(0), slack, out);
     }
     range->factor_weighted();
   }

@@ -59,7 +59,7 @@ thread_local Memory memory;
 // How many lanes there are to a group, and the instances that a group takes as long as when they are solved one by one.
 int64_t lanes_of(const Quadratic& problem) { return problem.single ? 2 * chosen->lanes : chosen->lanes; }
 double break_even(const Quadratic& problem) {
-  return 0.5 + (double)(problem.n + problem.p + problem.m) / (problem.single ? 40 : 60);  // as measured
+  return 1 + (double)(problem.n + problem.p + problem.m) / (problem.single ? 80 : 105);  // as measured
 }
 
 // How a batch is dealt out: groups of lanes, and single instances where they are faster than a group of as many. It does

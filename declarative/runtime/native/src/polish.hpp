@@ -160,7 +160,7 @@ template <class V, class M> class Polish {
     change = splat<V>(0);
     for (int sweep = 0; sweep <= SWEEPS; sweep++) {
       const V size = defect();
-      going = going & (size < before * splat<V>(0.5)) & (size > splat<V>(Limits::DONE));
+      going = going & (size < before * splat<V>(0.5)) & (size > largest_term() * splat<V>(Limits::DONE));
       before = size;
       if (sweep == SWEEPS || !any(going)) break;
       correct(going);
@@ -176,6 +176,18 @@ template <class V, class M> class Polish {
     for (int64_t r = 0; r < at.Q; r++) size = magnitude(size, gap_eq[r]);
     for (int64_t k = 0; k < at.m; k++) size = magnitude(size, select(on(system.weight[k]), gap_row[k], splat<V>(0)));
     return size + poison;
+  }
+
+  // Of the sums that `evaluate` formed.
+  V largest_term() const {
+    V size = splat<V>(0);
+    for (int64_t i = 0; i < at.N; i++) {
+      size = magnitude(magnitude(size, rounded<V>(px[i])), at.q[i]);
+      size = magnitude(magnitude(size, rounded<V>(anu[i])), rounded<V>(gl[i]));
+    }
+    for (int64_t r = 0; r < at.Q; r++) size = magnitude(size, at.b[r]);
+    for (int64_t k = 0; k < at.m; k++) size = magnitude(size, select(on(system.weight[k]), at.d[k], splat<V>(0)));
+    return size;
   }
 
   // force = Px + q + A'nu + G'lambda, gap_eq = Ax - b and gap_row = Gx - d at a point.

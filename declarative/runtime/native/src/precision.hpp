@@ -17,11 +17,12 @@ template <> struct Precision<double> {
   static constexpr double EXACT = 1e-14;     // relative residual at which nothing is left to improve
   static constexpr double ACCEPTED = 1e-11;  // relative residual of a point that is returned
   static constexpr double AT_ONCE = 1e-13;   // and of one before the last of the stops: a nearer start may do better
-  static constexpr double DONE = 0;          // entry of a linear system's residual at which sweeps end
+  static constexpr double DONE = 9e-16;      // residual of a linear system that is rounding, of the largest term
   static constexpr double SETTLED = __builtin_inf();  // last correction of a trusted point, of the point's own size
   static constexpr double STILL = 1e-10;     // last correction of a trusted adjoint, of the size of all that was solved for
   static constexpr double RHO[] = {1e-11, 1e-8}, DELTA = 1e-10;  // of the Newton matrix: relative and at least; rows
   static constexpr double PENALTY = 1e5, PROXIMAL = 1e-10;       // of the active system
+  static constexpr double SLACKNESS = 1e-10;  // of its rows, where they are what is factored
   static constexpr double DETERMINED = 1e-5;  // pivot of it above which its solution is unique beyond doubt
   static constexpr double RAY = 1e-8;        // how nearly an iterate proves that there is no solution
   static constexpr double SENSIBLE = 1e4;    // size of a solution, relative to the scaled data, beyond it a ray perhaps
@@ -39,11 +40,12 @@ template <> struct Precision<float> {
   static constexpr double EXACT = 1e-7;
   static constexpr double ACCEPTED = 1e-6;
   static constexpr double AT_ONCE = 1e-6;
-  static constexpr double DONE = 1e-8;
+  static constexpr double DONE = 2e-8;
   static constexpr double SETTLED = 1e-4;  // a curvature near PROXIMAL shows here and hardly in the residual
   static constexpr double STILL = __builtin_inf();
   static constexpr double RHO[] = {1e-6, 1e-6}, DELTA = 1e-6;
   static constexpr double PENALTY = 1e3, PROXIMAL = 1e-6;
+  static constexpr double SLACKNESS = 1e-4;
   static constexpr double DETERMINED = 1e-3;
   static constexpr double RAY = 1e-5;
   static constexpr double SENSIBLE = 1e3;
