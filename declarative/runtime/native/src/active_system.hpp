@@ -51,10 +51,10 @@ template <class V, class M> struct ActiveSystem {
     if (rows.serves()) return factor_rows();
     if constexpr (CommonFactor<V, M>::POSSIBLE)
       if (common.serves()) {
-        least = splat<V>(common.factor_all(PrecisionOf<V>::PENALTY, PrecisionOf<V>::PROXIMAL));
+        least = splat<V>(at.known->least);
         return;
       }
-    at.copy_curvature(K);
+    at.copy_curvature(K, at.cost);
     add_rows();
     add_weighted_product(K, at.At, weight_eq, at.N, at.p, scratch);
     at.restrict_to(free, K);

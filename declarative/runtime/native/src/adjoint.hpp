@@ -27,8 +27,9 @@ template <class V, class M> class Adjoint {
   V *upper, *lower;                 // one where the variable is held there
   Mask trusted;
 
-  Adjoint(const declarative::Quadratic& call, Arena& arena)
-      : at(call, arena), rows(at, arena), common(at, arena),
+  // `matrices`: where what follows from the matrices alone lies.
+  Adjoint(const declarative::Quadratic& call, Arena& arena, Arena& matrices)
+      : at(call, arena, matrices), rows(at, arena), common(at, arena, matrices),
         system(rows, common, nullptr, arena, arena.take<V>(triangle<V>(at.N / Traits<V>::tile)), arena.take<V>(at.N)) {
     x = arena.take<V>(at.N), nu = arena.take<V>(at.Q), lambda = arena.take<V>(at.m), z = arena.take<V>(at.N);
     ux = arena.take<V>(at.N), unu = arena.take<V>(at.Q), ulambda = arena.take<V>(at.m), uz = arena.take<V>(at.N);
@@ -39,9 +40,17 @@ template <class V, class M> class Adjoint {
     room = arena.take<V>(at.m), rise = arena.take<V>(at.Q);
   }
 
+  // Read the matrices of the instances from `first` on and factor what does not change.
+  template <class S> void prepare(const declarative::Quadratic& call, int64_t first) {
+    at.template load_matrices<S>(call, first);
+    at.scale_rows_together();
+    if constexpr (CommonFactor<V, M>::POSSIBLE)
+      if (common.serves()) common.factor_active();
+  }
+
   template <class S> void load(const declarative::AdjointCall& call, int64_t first) {
     const int64_t batch = call.problem.batch;
-    at.template load<S>(call.problem, first);
+    at.template load_vectors<S>(call.problem, first);
     const auto put = [&](V* into, declarative::Batched from, int64_t size, int64_t whole) {
       clear(into, whole);
       load_vector<S>(into, from, size, first, batch);
@@ -54,11 +63,12 @@ template <class V, class M> class Adjoint {
 
   // `weak`: share of the scale of a multiplier and of its row up to which both count as zero.
   void run(double weak) {
-    const V curvature = V{} + at.largest_curvature();
-    const M in_rows = largest_in_rows();
-    read_active_set(splat<V>(weak), curvature, V{} + in_rows);
+    const V curvature = V{} + at.known->curvature, in_rows = V{} + at.known->extent, one = splat<V>(1);
+    at.cost = select(curvature > splat<V>(0), one / power_of_two(curvature), one);
+    row_scale = select(in_rows > splat<V>(0), one / power_of_two(in_rows), one);
+    read_active_set(splat<V>(weak), curvature, in_rows);
     const Mask vertex = (curvature == splat<V>(0)) & is_quiet();
-    scale_data(curvature, in_rows);
+    scale_cotangents();
     sweep();
     for (int64_t i = 0; i < at.N; i++) ux[i] = select(vertex, splat<V>(0), ux[i]);
   }
@@ -82,14 +92,6 @@ template <class V, class M> class Adjoint {
     return (multiplier * reach > slack * force) & negate(weakly);
   }
 
-  // The largest magnitude in A and G.
-  M largest_in_rows() const {
-    M size = splat<M>(0);
-    for (int64_t e = 0; e < at.N * at.p; e++) size = magnitude(size, at.At[e]);
-    for (int64_t e = 0; e < at.N * at.m; e++) size = magnitude(size, at.Gt[e]);
-    return size;
-  }
-
   // As `DenseQP.active_set` does.
   void read_active_set(V weak, V curvature, V in_rows) {
     const V zero = splat<V>(0), one = splat<V>(1);
@@ -106,6 +108,7 @@ template <class V, class M> class Adjoint {
     }
     V most = zero, most_low = zero, most_high = zero, sides = zero, slope = zero;
     for (int64_t k = 0; k < at.m; k++) {
+      room[k] /= row_scale, gap_row[k] /= row_scale;
       gap_row[k] += absolute(at.d[k]), most = larger(most, gap_row[k]), sides = magnitude(sides, at.d[k]);
     }
     for (int64_t r = 0; r < at.Q; r++) sides = magnitude(sides, at.b[r]);
@@ -154,16 +157,11 @@ template <class V, class M> class Adjoint {
     return size == splat<V>(0);
   }
 
-  // P by one number, A and G by another, to a size of about one; right-hand sides with them.
-  void scale_data(V curvature, M rows) {
-    const V zero = splat<V>(0), one = splat<V>(1);
-    const M factor = select(rows > splat<M>(0), splat<M>(1) / power_of_two(rows), splat<M>(1));
-    for (int64_t e = 0; e < at.N * at.p; e++) at.At[e] *= factor;
-    for (int64_t e = 0; e < at.N * at.m; e++) at.Gt[e] *= factor;
-    at.cost = select(curvature > zero, one / power_of_two(curvature), one), row_scale = V{} + factor;
+  // As P is scaled by one number, and A and G are by another.
+  void scale_cotangents() {
     for (int64_t i = 0; i < at.N; i++) rx[i] *= at.cost;
     for (int64_t r = 0; r < at.Q; r++) rnu[r] *= row_scale;
-    for (int64_t k = 0; k < at.m; k++) rrow[k] = select(on(system.weight[k]), rrow[k] * row_scale, zero);
+    for (int64_t k = 0; k < at.m; k++) rrow[k] = select(on(system.weight[k]), rrow[k] * row_scale, splat<V>(0));
   }
 
   void sweep() {

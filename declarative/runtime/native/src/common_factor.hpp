@@ -16,28 +16,29 @@ template <class V, class M> struct CommonFactor {
   M *At, *K = nullptr, *inverse = nullptr, *weight, *scratch;
   V* x;
 
-  CommonFactor(const Program<V, M>& program, Arena& arena) : at(program) {
+  CommonFactor(const Program<V, M>& program, Arena& arena, Arena& matrices) : at(program) {
     if (!POSSIBLE) return;
     N = padded<M>(at.n);
-    At = arena.take<M>(N * at.p), K = arena.take<M>(triangle<M>(N / T));
-    inverse = arena.take<M>(N), weight = arena.take<M>(at.p), scratch = arena.take<M>(at.p * T), x = arena.take<V>(N);
+    At = matrices.take<M>(N * at.p), K = matrices.take<M>(triangle<M>(N / T)), inverse = matrices.take<M>(N);
+    weight = matrices.take<M>(at.p), scratch = matrices.take<M>(at.p * T), x = arena.take<V>(N);
   }
 
   // Whether the lanes have one K: neither rows nor bounds tell them apart.
-  bool serves() const { return POSSIBLE && !at.count && !at.diagonal; }
+  bool serves() const { return POSSIBLE && !at.count && !at.known->diagonal; }
 
-  // Factor K; the least pivot, or zero where K is not positive definite.
-  M factor_all(double penalty, double proximal) {
+  // Factor K; its least pivot, or zero where it is not positive definite, is `known->least`.
+  void factor_active() {
     clear(At, N * at.p);
     for (int64_t i = 0; i < at.n; i++)
       for (int64_t r = 0; r < at.p; r++) At[cell<M>(i, r, at.p)] = at.At[cell<V>(i, r, at.p)];
-    for (int64_t r = 0; r < at.p; r++) weight[r] = (M)penalty;
-    take_curvature((M)lane(at.cost, 0));
+    for (int64_t r = 0; r < at.p; r++) weight[r] = (M)PrecisionOf<V>::PENALTY;
+    const M curvature = at.known->curvature;
+    take_curvature(curvature > 0 ? 1 / power_of_two(curvature) : 1);
     add_weighted_product(K, At, weight, N, at.p, scratch);
-    if (!factor_shifted((M)proximal)) return 0;
+    const bool sound = factor_shifted((M)PrecisionOf<V>::PROXIMAL);
     M largest = 0;
     for (int64_t i = 0; i < at.n; i++) largest = larger(largest, inverse[i]);
-    return 1 / (largest * largest);
+    at.known->least = sound ? 1 / (largest * largest) : 0;
   }
 
   // Whether P + shift is positive definite.

@@ -163,7 +163,7 @@ template <class V, class M> class CondensedSteps : public PredictorCorrector<Con
     if (rows.serves()) return factor_newton_rows(w);
     const int64_t N = at.N, panels = N / T;
     const V zero = splat<V>(0), one = splat<V>(1), delta = splat<V>(Limits::DELTA);
-    at.copy_curvature(K);
+    at.copy_curvature(K, at.cost);
     add_weighted_product(K, at.Gt, w, N, at.m, scratch);
     at.restrict_to(at.free, K);
     for (int64_t i = 0; i < N; i++) {

@@ -54,7 +54,7 @@ struct Memory {
   ~Memory() { free(start); }
 };
 
-thread_local Memory memory;
+thread_local Memory memory, common;
 
 // How many lanes there are to a group, and the instances that a group takes as long as when they are solved one by one.
 int64_t lanes_of(const Quadratic& problem) { return problem.single ? 2 * chosen->lanes : chosen->lanes; }
@@ -110,16 +110,35 @@ template <class S> void write_sum(Batched to, const double* sums, int64_t size, 
 // What a call returns beside zero.
 constexpr int OUT_OF_MEMORY = 1, LEFT = 2;
 
+// What the groups of lanes of a call have in common, made by `make(room, common)`; null where that is nothing.
+template <class Make> void* made_once(int64_t size, int64_t room, Make make) {
+  if (!size) return nullptr;
+  void* const made = common.of(size);
+  make(memory.of(room), made);
+  return made;
+}
+
+template <class Run> int within_memory(Run run) {
+  try {
+    return run();
+  } catch (const std::bad_alloc&) {
+    return OUT_OF_MEMORY;
+  }
+}
+
 int solve(const SolveCall& call) {
   const Kernels& kernels = *chosen;
   const Deal deal(call.problem);
   const int64_t in_lanes = deal.groups ? kernels.solve_room(call, false) : 0;
   const int64_t by_one = deal.singles ? kernels.solve_room(call, true) : 0;
   const int64_t threads = useful_threads(call.threads, 10 * work(call.problem) * (double)call.problem.batch);
+  void* const shared = made_once(deal.groups ? kernels.solve_common(call) : 0, in_lanes,
+                                 [&](void* room, void* made) { kernels.prepare_solve(call, room, made); });
   const int failed = parallel(deal.jobs(), threads, [&](int64_t job) {
-    kernels.solve(call, deal.first(job), deal.one(job), memory.of(std::max(in_lanes, by_one)));
+    kernels.solve(call, deal.first(job), deal.one(job), memory.of(std::max(in_lanes, by_one)), shared);
     memory.trim();
   });
+  common.trim();
   const int8_t* const status = (const int8_t*)call.status.data;
   return failed ? OUT_OF_MEMORY : std::all_of(status, status + call.problem.batch, [](int8_t s) { return !s; }) ? 0 : LEFT;
 }
@@ -127,22 +146,25 @@ int solve(const SolveCall& call) {
 int adjoint(const AdjointCall& call) {
   const Kernels& kernels = *chosen;
   const Deal deal(call.problem);
-  const int64_t room = std::max(deal.groups ? kernels.adjoint_room(call, false) : 0,
-                                deal.singles ? kernels.adjoint_room(call, true) : 0);
+  const int64_t in_lanes = deal.groups ? kernels.adjoint_room(call, false) : 0;
+  const int64_t room = std::max(in_lanes, deal.singles ? kernels.adjoint_room(call, true) : 0);
   const Batched* gradients = &call.gradient.P;
   int64_t apart = 0;
   for (int g = 0; g < 8; g++)
     if (gradients[g].data && !gradients[g].stride) apart += size_of(call.problem, g);
   const int64_t threads = useful_threads(call.threads, 2 * work(call.problem) * (double)call.problem.batch);
   const int64_t jobs = deal.jobs(), shares = apart ? shares_of(jobs, apart) : jobs;
+  void* const matrices = made_once(deal.groups ? kernels.adjoint_common(call) : 0, in_lanes,
+                                   [&](void* space, void* made) { kernels.prepare_adjoint(call, space, made); });
   double* shared = apart ? (double*)calloc((size_t)(apart * shares), sizeof(double)) : nullptr;
   if (apart && !shared) return OUT_OF_MEMORY;
   const int failed = parallel(shares, threads, [&](int64_t share) {
     void* const room_here = memory.of(room);
     for (int64_t job = jobs * share / shares; job < jobs * (share + 1) / shares; job++)
-      kernels.adjoint(call, deal.first(job), deal.one(job), room_here, shared + share * apart);
+      kernels.adjoint(call, deal.first(job), deal.one(job), room_here, matrices, shared + share * apart);
     memory.trim();
   });
+  common.trim();
   double* sums = shared;
   for (int g = 0; g < 8; g++)
     if (gradients[g].data && !gradients[g].stride) {
@@ -216,8 +238,12 @@ int each_row(const Call& call, double operations, void (*kernel)(const Call&, in
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 // All return zero, one where memory ran out, or two where instances are left that were not solved or not trusted.
-EXPORT int declarative_solve(const declarative::SolveCall* call) { return declarative::solve(*call); }
-EXPORT int declarative_adjoint(const declarative::AdjointCall* call) { return declarative::adjoint(*call); }
+EXPORT int declarative_solve(const declarative::SolveCall* call) {
+  return declarative::within_memory([=] { return declarative::solve(*call); });
+}
+EXPORT int declarative_adjoint(const declarative::AdjointCall* call) {
+  return declarative::within_memory([=] { return declarative::adjoint(*call); });
+}
 EXPORT int declarative_simplex(const declarative::SimplexCall* call) {
   return declarative::each_row(*call, 4, declarative::chosen->simplex);
 }

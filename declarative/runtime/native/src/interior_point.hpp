@@ -18,23 +18,35 @@ template <class V, class M> class InteriorPoint {
   Program<V, M> at;
   V iterations;
 
-  InteriorPoint(const declarative::Quadratic& call, Arena& arena)
-      : at(call, arena), best(at, arena), K(room(at, arena)), inverse(arena.take<V>(at.N + at.Q)), rows(at, arena),
-        common(at, arena), range(at, arena), condensed(best, rows, arena, K, inverse), multipliers(best, range, arena),
+  // `matrices`: where what follows from the matrices alone lies.
+  InteriorPoint(const declarative::Quadratic& call, Arena& arena, Arena& matrices)
+      : at(call, arena, matrices), best(at, arena), K(room(at, arena)), inverse(arena.take<V>(at.N + at.Q)),
+        rows(at, arena), common(at, arena, matrices), range(at, arena, matrices), condensed(best, rows, arena, K, inverse), multipliers(best, range, arena),
         polish(rows, common, &range, arena, K, inverse) {}
 
   const KktPoint<V>& answer() const { return polish.answer; }
   V residual() const { return polish.residual; }
   Mask sensible;  // whether the answer is of the size of the data, and no ray that a relative residual takes for a point
 
-  // `eps`: the rounding that the data came with; `round`: to answer as float32 can hold it.
-  void run(int64_t max_iterations, double eps, bool round) {
+  // Read the matrices of the instances from `first` on, whose entries are rounded to `eps`, and factor what does not change.
+  template <class S> void prepare(const declarative::Quadratic& call, int64_t first, double eps) {
+    at.template load_matrices<S>(call, first);
+    at.scale_matrices();
+    judge_curvature(eps);
+    range.form(factor_of_P(), inverse_diagonal());
+    if constexpr (Common::POSSIBLE)
+      if (common.serves()) common.factor_active();
+  }
+
+  // Read the rest and solve, once the matrices are prepared; `round`: to answer as float32 can hold it.
+  template <class S> void run(const declarative::Quadratic& call, int64_t first, int64_t max_iterations, bool round) {
+    at.template load_vectors<S>(call, first);
     polish.reset(), iterations = splat<V>(0), sensible = negate(everywhere<V>());
-    at.scale_data();
-    const Mask open = at.usable & convex(eps);
+    at.scale_vectors();
+    const Mask open = at.usable & (V{} + at.known->convex > splat<V>(0));
     if (!any(open)) return;
-    if constexpr (CommonFactor<V, M>::POSSIBLE) range.read(common.K, common.inverse);
-    else range.read(K, inverse);
+    condensed.linear = V{} + at.known->curvature == splat<V>(0);
+    range.begin(factor_of_P(), inverse_diagonal());
     const Mask left = range.serves ? approach(multipliers, open, max_iterations) : open;
     if (any(left)) in_variables(left, max_iterations);
     sensible = in_proportion();
@@ -48,10 +60,11 @@ template <class V, class M> class InteriorPoint {
   }
 
  private:
+  typedef CommonFactor<V, M> Common;
   Iterate<V> best;
   V *K, *inverse;
   RowSystem<V, M> rows;
-  CommonFactor<V, M> common;
+  Common common;
   RangeSpace<V, M> range;
   CondensedSteps<V, M> condensed;
   RangeSpaceSteps<V, M> multipliers;
@@ -87,34 +100,45 @@ template <class V, class M> class InteriorPoint {
     return open;
   }
 
-  // Whether P is positive semidefinite up to the rounding its entries came with.
-  Mask convex(double eps) {
-    const V zero = splat<V>(0), one = splat<V>(1);
-    const double exact = 1e-11, share = 10 * (double)at.n * eps > exact ? 10 * (double)at.n * eps : exact;
-    const Mask linear = condensed.linear = everywhere<V>() & (V{} + at.largest_curvature() == zero);
-    const auto entry = [&](int64_t i) -> V { return at.cost * at.P[at.diagonal ? i : cell<V>(i, i, at.N)]; };
-    V largest = zero;
-    for (int64_t i = 0; i < at.N; i++) largest = magnitude(largest, entry(i));
-    largest = select(largest > zero, largest, one);
-    if (at.diagonal) {
-      V least = entry(0);
-      for (int64_t i = 1; i < at.n; i++) least = smaller(least, entry(i));
-      return (least + largest * splat<V>(share) > zero) | linear;
-    }
-    if constexpr (CommonFactor<V, M>::POSSIBLE) {
-      const M size = at.largest_curvature();
-      const bool definite = size > 0 && (common.definite(size * (M)exact) || common.definite(size * (M)share));
-      return (definite ? everywhere<V>() : negate(everywhere<V>())) | linear;
-    }
-    // The factor of P itself, where there is one, is of use beyond this.
-    const Mask definite = range.pays && share > exact ? factor_shifted(largest * splat<V>(exact)) : linear;
-    return any(negate(definite | linear)) ? factor_shifted(largest * splat<V>(share)) | linear : definite | linear;
+  const M* factor_of_P() const {
+    if constexpr (Common::POSSIBLE) return common.K;
+    else return K;
+  }
+  const M* inverse_diagonal() const {
+    if constexpr (Common::POSSIBLE) return common.inverse;
+    else return inverse;
   }
 
-  Mask factor_shifted(V shift) {
-    at.copy_curvature(K);
-    for (int64_t i = 0; i < at.N; i++) K[on_diagonal<V>(i)] += shift + splat<V>(i < at.n ? 0 : 1);
-    return factor(K, inverse, at.N, (int64_t)0);
+  // Whether P is positive semidefinite up to the rounding its entries came with. Its factor, with next to nothing on the
+  // diagonal where that exists, is of use beyond this.
+  void judge_curvature(double eps) {
+    const double exact = 1e-11, share = larger(10 * (double)at.n * eps, exact);
+    const M zero = splat<M>(0), one = splat<M>(1);
+    M largest = zero;
+    for (int64_t i = 0; i < at.n; i++) largest = magnitude(largest, at.P[at.known->diagonal ? i : cell<V>(i, i, at.N)]);
+    largest = select(largest > zero, largest, one);
+    M& convex = at.known->convex;
+    convex = select(at.known->curvature > zero, zero, one);
+    if (at.known->diagonal) {
+      M least = at.P[0];
+      for (int64_t i = 1; i < at.n; i++) least = smaller(least, at.P[i]);
+      convex = select(least + largest * splat<M>(share) > zero, one, convex);
+      return;
+    }
+    const double shifts[] = {exact, share};
+    for (int trial = range.pays && exact < share ? 0 : 1; trial < 2 && any(convex == zero); trial++)
+      convex = select(definite(largest * splat<M>(shifts[trial])), one, convex);
+  }
+
+  // Whether P + shift is positive definite, by its factor.
+  MaskOf<M> definite(M shift) {
+    if constexpr (Common::POSSIBLE) {
+      return common.definite(shift);
+    } else {
+      at.copy_curvature(K, splat<V>(1));
+      for (int64_t i = 0; i < at.N; i++) K[on_diagonal<V>(i)] += i < at.n ? shift : splat<V>(1);
+      return factor(K, inverse, at.N, (int64_t)0);
+    }
   }
 
   // Whether the answer, in the scaled units where the matrices are of size one, is not out of all proportion to the

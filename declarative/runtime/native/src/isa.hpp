@@ -15,7 +15,7 @@ using declarative::AdjointCall;
 using declarative::Batched;
 using declarative::SolveCall;
 
-constexpr double EPS_DOUBLE = 2.220446049250313e-16, EPS_SINGLE = 1.1920928955078125e-7;
+template <class S> constexpr double ROUNDING = sizeof(S) == 4 ? 1.1920928955078125e-7 : 2.220446049250313e-16;
 constexpr double WEAK_DOUBLE = 3.6668528037325245e-11, WEAK_SINGLE = 2.4221477e-5;  // eps^(2/3)
 
 template <class S, class V, class Scale>
@@ -33,11 +33,20 @@ static bool shares_matrices(const declarative::Quadratic& problem) {
 
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Room for a method over lanes of V and matrices of M, whose constructor takes it from an arena.
+// Bytes that a method over lanes of V and matrices of M takes of two arenas, or of one.
+struct Rooms {
+  int64_t own, matrices;
+};
+
+template <class Method> static Rooms rooms_for(const declarative::Quadratic& problem) {
+  Arena own{nullptr}, matrices{nullptr};
+  Method method(problem, own, matrices);
+  return {own.used, matrices.used};
+}
+
 template <class Method> static int64_t room_for(const declarative::Quadratic& problem) {
-  Arena arena{nullptr};
-  Method method(problem, arena);
-  return arena.used;
+  const Rooms rooms = rooms_for<Method>(problem);
+  return rooms.own + rooms.matrices;
 }
 
 template <template <class, class> class Method, class V>
@@ -53,6 +62,21 @@ static int64_t room_of(const declarative::Quadratic& problem, bool one) {
   const int64_t lanes = room_over<Method, Pack>(problem);
   return problem.single ? most(most(lone, lanes), room_over<Method, Singles>(problem)) : lanes;
 }
+
+// Of what all groups of lanes of a call have in common, where they have anything.
+template <template <class, class> class Method> static int64_t common_room(const declarative::Quadratic& problem) {
+  if (!shares_matrices(problem)) return 0;
+  return problem.single ? rooms_for<Method<Singles, float>>(problem).matrices
+                        : rooms_for<Method<Pack, double>>(problem).matrices;
+}
+
+// The arenas of one group of lanes: apart where the matrices were prepared, else the same.
+struct Arenas {
+  Arena own, apart;
+  bool prepared;
+  Arenas(void* room, void* matrices) : own{(char*)room}, apart{(char*)matrices}, prepared(matrices != nullptr) {}
+  Arena& matrices() { return prepared ? apart : own; }
+};
 
 // How many lanes from `first` on are not done yet; `done`: true for an instance.
 template <class Done> static int64_t left_over(int64_t first, int64_t lanes, int64_t batch, Done done) {
@@ -77,14 +101,13 @@ static void in_both_precisions(int64_t first, bool one, int64_t batch, Work work
 }
 
 template <class S, class V, class M>
-static void solve_with(const SolveCall& call, int64_t first, bool again, void* room) {
-  Arena arena{(char*)room};
-  InteriorPoint<V, M> solver(call.problem, arena);
+static void solve_with(const SolveCall& call, int64_t first, bool again, Arenas memory) {
+  InteriorPoint<V, M> solver(call.problem, memory.own, memory.matrices());
   Program<V, M>& at = solver.at;
   constexpr bool single = sizeof(S) == 4, round = single && sizeof(ScalarOf<V>) == 8;
   constexpr double accepted = round ? ACCEPTED_SINGLE : PrecisionOf<V>::ACCEPTED;
-  at.template load<S>(call.problem, first);
-  solver.run(call.max_iterations, single ? EPS_SINGLE : EPS_DOUBLE, round);
+  if (!memory.prepared) solver.template prepare<S>(call.problem, first, ROUNDING<S>);
+  solver.template run<S>(call.problem, first, call.max_iterations, round);
   const KktPoint<V>& answer = solver.answer();
   const V back = at.length / at.cost, sensible = select(solver.sensible, splat<V>(1), splat<V>(0));
   int8_t* const status = (int8_t*)call.status.data;
@@ -102,26 +125,40 @@ static void solve_with(const SolveCall& call, int64_t first, bool again, void* r
   }
 }
 
-template <class S, class V> static void solve_over(const SolveCall& call, int64_t first, bool again, void* room) {
-  if (Traits<V>::lanes > 1 && shares_matrices(call.problem)) solve_with<S, V, ScalarOf<V>>(call, first, again, room);
-  else solve_with<S, V, V>(call, first, again, room);
+template <class S, class V> static void solve_over(const SolveCall& call, int64_t first, bool again, Arenas memory) {
+  if (Traits<V>::lanes > 1 && shares_matrices(call.problem)) solve_with<S, V, ScalarOf<V>>(call, first, again, memory);
+  else solve_with<S, V, V>(call, first, again, memory);
 }
 
-static void solve(const SolveCall& call, int64_t first, bool one, void* room) {
+static void solve(const SolveCall& call, int64_t first, bool one, void* room, void* common) {
+  const Arenas alone(room, nullptr), memory(room, one ? nullptr : common);
   if (call.problem.single)
     in_both_precisions(
         first, one, call.problem.batch,
-        [&](auto lanes, int64_t at, bool again) { solve_over<float, decltype(lanes)>(call, at, again, room); },
+        [&](auto lanes, int64_t at, bool again) {
+          solve_over<float, decltype(lanes)>(call, at, again, again ? alone : memory);
+        },
         [&](int64_t i) { return ((const int8_t*)call.status.data)[i] == 0; });
   else
-    one ? solve_over<double, double>(call, first, false, room) : solve_over<double, Pack>(call, first, false, room);
+    one ? solve_over<double, double>(call, first, false, alone) : solve_over<double, Pack>(call, first, false, memory);
+}
+
+// Once for a call whose groups of lanes have their matrices in common.
+static void prepare_solve(const SolveCall& call, void* room, void* common) {
+  Arenas memory(room, common);
+  const auto prepare = [&](auto lanes, auto given) {
+    typedef decltype(lanes) V;
+    InteriorPoint<V, ScalarOf<V>> solver(call.problem, memory.own, memory.apart);
+    solver.template prepare<decltype(given)>(call.problem, 0, ROUNDING<decltype(given)>);
+  };
+  call.problem.single ? prepare(Singles(), float()) : prepare(Pack(), double());
 }
 
 template <class S, class V, class M>
-static void adjoint_with(const AdjointCall& call, int64_t first, bool again, void* room, double* shared) {
-  Arena arena{(char*)room};
-  S* const gathered = arena.take<S>(Gathered<S>::room(call.problem));
-  Adjoint<V, M> solver(call.problem, arena);
+static void adjoint_with(const AdjointCall& call, int64_t first, bool again, Arenas memory, double* shared) {
+  S* const gathered = memory.own.take<S>(Gathered<S>::room(call.problem));
+  Adjoint<V, M> solver(call.problem, memory.own, memory.matrices());
+  if (!memory.prepared) solver.template prepare<S>(call.problem, first);
   solver.template load<S>(call, first);
   solver.run(sizeof(S) == 4 ? WEAK_SINGLE : WEAK_DOUBLE);
   const V trusted = select(solver.trusted, splat<V>(1), splat<V>(0));
@@ -136,21 +173,34 @@ static void adjoint_with(const AdjointCall& call, int64_t first, bool again, voi
 }
 
 template <class S, class V>
-static void adjoint_over(const AdjointCall& call, int64_t first, bool again, void* room, double* shared) {
+static void adjoint_over(const AdjointCall& call, int64_t first, bool again, Arenas memory, double* shared) {
   if (Traits<V>::lanes > 1 && shares_matrices(call.problem))
-    adjoint_with<S, V, ScalarOf<V>>(call, first, again, room, shared);
-  else adjoint_with<S, V, V>(call, first, again, room, shared);
+    adjoint_with<S, V, ScalarOf<V>>(call, first, again, memory, shared);
+  else adjoint_with<S, V, V>(call, first, again, memory, shared);
 }
 
-static void adjoint(const AdjointCall& call, int64_t first, bool one, void* room, double* shared) {
+static void adjoint(const AdjointCall& call, int64_t first, bool one, void* room, void* common, double* shared) {
+  const Arenas alone(room, nullptr), memory(room, one ? nullptr : common);
   if (call.problem.single)
     in_both_precisions(
         first, one, call.problem.batch,
-        [&](auto lanes, int64_t at, bool again) { adjoint_over<float, decltype(lanes)>(call, at, again, room, shared); },
+        [&](auto lanes, int64_t at, bool again) {
+          adjoint_over<float, decltype(lanes)>(call, at, again, again ? alone : memory, shared);
+        },
         [&](int64_t i) { return ((const int8_t*)call.trusted.data)[i] != 0; });
   else
-    one ? adjoint_over<double, double>(call, first, false, room, shared)
-        : adjoint_over<double, Pack>(call, first, false, room, shared);
+    one ? adjoint_over<double, double>(call, first, false, alone, shared)
+        : adjoint_over<double, Pack>(call, first, false, memory, shared);
+}
+
+static void prepare_adjoint(const AdjointCall& call, void* room, void* common) {
+  Arenas memory(room, common);
+  const auto prepare = [&](auto lanes, auto given) {
+    typedef decltype(lanes) V;
+    Adjoint<V, ScalarOf<V>> solver(call.problem, memory.own, memory.apart);
+    solver.template prepare<decltype(given)>(call.problem, 0);
+  };
+  call.problem.single ? prepare(Singles(), float()) : prepare(Pack(), double());
 }
 
 static int64_t solve_room(const SolveCall& call, bool one) { return room_of<InteriorPoint>(call.problem, one); }
@@ -159,8 +209,11 @@ static int64_t adjoint_room(const AdjointCall& call, bool one) {
   return room_of<Adjoint>(call.problem, one) + 8 * Gathered<double>::room(call.problem) + 64;
 }
 
-static const declarative::Kernels TABLE = {DECLARATIVE_NAME, LANES,     solve_room,   adjoint_room,         solve,
-                                           adjoint,          project,   pull_back,    coupling_row,
-                                           coupling_row_pullback};
+static int64_t solve_common(const SolveCall& call) { return common_room<InteriorPoint>(call.problem); }
+static int64_t adjoint_common(const AdjointCall& call) { return common_room<Adjoint>(call.problem); }
+
+static const declarative::Kernels TABLE = {
+    DECLARATIVE_NAME, LANES,           solve_room, adjoint_room, solve_common, adjoint_common, prepare_solve,
+    prepare_adjoint,  solve,           adjoint,    project,      pull_back,    coupling_row,   coupling_row_pullback};
 
 }  // namespace DECLARATIVE_ISA

@@ -7,7 +7,8 @@
 // and its solution returns as x = t D x^, nu = (t/c) E nu^, lambda = (t/c) F lambda^, z = (t/c) z^ / D.
 //
 // P^ is kept without the factor c, which may differ between instances that share P. Where it is diagonal in all lanes,
-// only its diagonal is kept, and nothing below is of the order of N^2.
+// only its diagonal is kept, and nothing below is of the order of N^2. What follows from the matrices alone lies apart
+// from the rest: where the batch shares them, it is made once for all of its lanes.
 //
 // Without inequalities D = 1, E is one number and c depends on P alone: the shortest solution then is that of the data.
 //
@@ -38,6 +39,15 @@ template <class V> static void clear(V* into, int64_t size) {
   for (int64_t i = 0; i < size; i++) into[i] = V{};
 }
 
+// What is known of the matrices as they are scaled.
+template <class M> struct Known {
+  bool diagonal;        // whether P is, in all lanes
+  bool ranged;          // whether the range-space method serves
+  M convex;             // one where P is positive semidefinite up to the rounding of its entries, else zero
+  M curvature, extent;  // the largest magnitude in P, before its scaling by cost, and in A and G, as given
+  M least;              // pivot of the factor that all lanes have in common
+};
+
 // V: lanes of vectors. M: the elements of the matrices and of what scales them, lanes too or, where the instances share
 // all matrices, single numbers.
 template <class V, class M> struct Program {
@@ -47,51 +57,56 @@ template <class V, class M> struct Program {
   int64_t count;    // rows of C
   int64_t upper_at, lower_at;  // where the bounds begin in C, or -1
   M *P, *At, *Gt;   // panels of P (N, N), or its diagonal (N), scaled by D only; of A' (N, p) and G' (N, m)
-  bool diagonal;    // what P holds
+  Known<M>* known;
   V *q, *b, *d;     // d: right-hand side of C, zero where dead
   V *live;          // one where an inequality is finite, else zero
   M *D, *E, *F;
+  M *full_eq, *full_row;  // not zero where the row has an entry
   V *fixed;         // the value of a fixed variable, else zero
   V *free;          // one for a variable that is not fixed, zero for a fixed one and for padding
   M *by_x, *by_eq, *by_row;  // room for one round of scaling
   V cost, length;
   Mask usable;      // no crossed or senseless bounds
 
-  Program(const declarative::Quadratic& call, Arena& arena)
+  Program(const declarative::Quadratic& call, Arena& arena, Arena& matrices)
       : n(call.n), p(call.p), m(call.m), N(padded<V>(n)), Q(padded<V>(p)), upper_at(-1), lower_at(-1) {
     count = m;
     if (call.upper.data) upper_at = count, count += N;
     if (call.lower.data) lower_at = count, count += N;
-    P = arena.take<M>(N * N), At = arena.take<M>(N * p), Gt = arena.take<M>(N * m);
+    P = matrices.take<M>(N * N), At = matrices.take<M>(N * p), Gt = matrices.take<M>(N * m);
+    D = matrices.take<M>(N), E = matrices.take<M>(Q), F = matrices.take<M>(m), known = matrices.take<Known<M>>(1);
+    full_eq = matrices.take<M>(Q), full_row = matrices.take<M>(m);
+    by_x = matrices.take<M>(N), by_eq = matrices.take<M>(Q), by_row = matrices.take<M>(m);
     q = arena.take<V>(N), b = arena.take<V>(Q), d = arena.take<V>(count), live = arena.take<V>(count);
-    D = arena.take<M>(N), E = arena.take<M>(Q), F = arena.take<M>(m);
     fixed = arena.take<V>(N), free = arena.take<V>(N);
-    by_x = arena.take<M>(N), by_eq = arena.take<M>(Q), by_row = arena.take<M>(m);
   }
 
   // Read instances first, first + 1, ...; the last one of the batch again in the lanes that are left over.
-  template <class S> void load(const declarative::Quadratic& call, int64_t first);
-  void scale_data();
+  template <class S> void load_matrices(const declarative::Quadratic& call, int64_t first);
+  template <class S> void load_vectors(const declarative::Quadratic& call, int64_t first);
+  void scale_matrices();
+  void scale_rows_together();
+  void scale_vectors();
 
   // y = cost P x, summed in Y.
   template <class Y> void curvature_times(Y* y, const V* x) const {
     clear(y, N);
-    if (diagonal)
+    if (known->diagonal)
       for (int64_t i = 0; i < N; i++) y[i] += widen<Y>(P[i]) * widen<Y>(x[i]);
     else add_times(y, P, x, N, N);
     for (int64_t i = 0; i < N; i++) y[i] = widen<Y>(cost) * y[i];
   }
 
-  // K = cost P on the lower triangle.
-  void copy_curvature(V* K) const {
+  // K = factor P on the lower triangle.
+  void copy_curvature(V* K, V factor) const {
     constexpr int T = Traits<V>::tile;
-    if (diagonal) {
+    if (known->diagonal) {
       clear(K, triangle<V>(N / T));
-      for (int64_t i = 0; i < N; i++) K[on_diagonal<V>(i)] = cost * P[i];
+      for (int64_t i = 0; i < N; i++) K[on_diagonal<V>(i)] = factor * P[i];
       return;
     }
     for (int64_t I = 0; I < N / T; I++)
-      for (int64_t e = 0; e < (I + 1) * T * T; e++) K[triangle<V>(I) + e] = cost * P[I * T * N + e];
+      for (int64_t e = 0; e < (I + 1) * T * T; e++) K[triangle<V>(I) + e] = factor * P[I * T * N + e];
   }
 
   // Take the variables out of K where `open` is zero; without bounds there is none. Padding is zero in P, A and G.
@@ -103,17 +118,9 @@ template <class V, class M> struct Program {
         for (int64_t a = 0; a < T; a++) K[triangle<V>(I) + j * T + a] *= open[I * T + a] * open[j];
   }
 
-  // The largest magnitude in P, before its scaling by cost.
-  M largest_curvature() const {
-    M size = splat<M>(0);
-    for (int64_t e = 0; e < (diagonal ? N : N * N); e++) size = magnitude(size, P[e]);
-    return size;
-  }
-
  private:
   void equilibrate();
   void judge_empty_rows();
-  void scale_rows_together();
 };
 
 // Where the tensor of each lane's instance begins.
@@ -192,21 +199,35 @@ template <class V, class M> static void symmetrise(M* P, int64_t N) {
 
 template <class V, class M>
 template <class S>
-void Program<V, M>::load(const declarative::Quadratic& call, int64_t first) {
-  const V zero = splat<V>(0), one = splat<V>(1);
-  diagonal = is_diagonal<S, V>(call.P, n, first, call.batch);
-  clear(P, diagonal ? N : N * N), clear(At, N * p), clear(Gt, N * m), clear(q, N), clear(b, Q);
-  if (diagonal) {
+void Program<V, M>::load_matrices(const declarative::Quadratic& call, int64_t first) {
+  known->diagonal = is_diagonal<S, M>(call.P, n, first, call.batch);
+  const int64_t size = known->diagonal ? N : N * N;
+  clear(P, size), clear(At, N * p), clear(Gt, N * m);
+  if (known->diagonal) {
     const Sources<S, M> in(call.P, first, call.batch);
     for (int64_t i = 0; i < n; i++) P[i] = in[i * (n + 1)];
   } else {
     load_matrix<false, S, V>(P, call.P, n, n, N, first, call.batch);
     symmetrise<V>(P, N);
   }
-  load_vector<S>(q, call.q, n, first, call.batch);
   if (p) load_matrix<true, S, V>(At, call.A, p, n, p, first, call.batch);
-  if (p) load_vector<S>(b, call.b, p, first, call.batch);
   if (m) load_matrix<true, S, V>(Gt, call.G, m, n, m, first, call.batch);
+  for (int64_t i = 0; i < N; i++) D[i] = splat<M>(1);
+  for (int64_t r = 0; r < Q; r++) E[r] = splat<M>(1);
+  for (int64_t k = 0; k < m; k++) F[k] = splat<M>(1);
+  known->curvature = known->extent = splat<M>(0);
+  for (int64_t e = 0; e < size; e++) known->curvature = magnitude(known->curvature, P[e]);
+  for (int64_t e = 0; e < N * p; e++) known->extent = magnitude(known->extent, At[e]);
+  for (int64_t e = 0; e < N * m; e++) known->extent = magnitude(known->extent, Gt[e]);
+}
+
+template <class V, class M>
+template <class S>
+void Program<V, M>::load_vectors(const declarative::Quadratic& call, int64_t first) {
+  const V zero = splat<V>(0), one = splat<V>(1);
+  clear(q, N), clear(b, Q);
+  load_vector<S>(q, call.q, n, first, call.batch);
+  if (p) load_vector<S>(b, call.b, p, first, call.batch);
   if (m) load_vector<S>(d, call.h, m, first, call.batch);
   usable = everywhere<V>();
   for (int64_t k = 0; k < m; k++) {
@@ -232,9 +253,6 @@ void Program<V, M>::load(const declarative::Quadratic& call, int64_t first) {
       live[lower_at + i] = select(dead, zero, one), d[lower_at + i] = select(dead, zero, -low);
     }
   }
-  for (int64_t i = 0; i < N; i++) D[i] = splat<M>(1);
-  for (int64_t r = 0; r < Q; r++) E[r] = splat<M>(1);
-  for (int64_t k = 0; k < m; k++) F[k] = splat<M>(1);
   cost = length = one;
 }
 
@@ -267,30 +285,31 @@ static void extents(const M* matrix, M* of_row, M* of_column, int64_t rows, int6
 }
 
 // A row of zeros says something of its right-hand side alone: that it is zero, or not negative, but for the rounding of the
-// others. Their extents have to be there.
+// others.
 template <class V, class M> void Program<V, M>::judge_empty_rows() {
   const V none = splat<V>(0), one = splat<V>(1);
-  const auto judge = [&](const V* side, const M* extents, int64_t rows, bool equal) {
+  const auto judge = [&](const V* side, const M* full, int64_t rows, bool equal) {
     V most = one;
     for (int64_t r = 0; r < rows; r++) most = magnitude(most, side[r]);
     const V rounding = splat<V>(Precision<ScalarOf<V>>::EXACT) * most;
     for (int64_t r = 0; r < rows; r++) {
       const V off = equal ? absolute(side[r]) : -side[r];
-      usable = usable & ((extents[r] * one > none) | (off <= rounding));
+      usable = usable & ((full[r] * one > none) | (off <= rounding));
     }
   };
-  judge(b, by_eq, p, true), judge(d, by_row, m, false);
+  judge(b, full_eq, p, true), judge(d, full_row, m, false);
 }
 
 template <class V, class M> void Program<V, M>::equilibrate() {
   for (int round = 0; round < 3; round++) {
     clear(by_x, N), clear(by_eq, Q), clear(by_row, m);
-    if (diagonal)
+    if (known->diagonal)
       for (int64_t i = 0; i < N; i++) by_x[i] = absolute(P[i]);
     else extents<V>(P, by_x, (M*)nullptr, N, N);
     extents<V>(At, by_x, by_eq, N, p);
     extents<V>(Gt, by_x, by_row, N, m);
-    if (round == 0) judge_empty_rows();
+    for (int64_t r = 0; r < Q && round == 0; r++) full_eq[r] = by_eq[r];
+    for (int64_t k = 0; k < m && round == 0; k++) full_row[k] = by_row[k];
     MaskOf<M> moved = negate(everywhere<M>());
     const auto settle = [&](M* sizes, M* total, int64_t size) {
       for (int64_t i = 0; i < size; i++) {
@@ -301,25 +320,34 @@ template <class V, class M> void Program<V, M>::equilibrate() {
     };
     settle(by_x, D, N), settle(by_eq, E, Q), settle(by_row, F, m);
     if (!any(moved)) break;
-    if (diagonal)
+    if (known->diagonal)
       for (int64_t i = 0; i < N; i++) P[i] *= by_x[i] * by_x[i];
     else scale<V>(P, by_x, by_x, N, N);
     scale<V>(At, by_x, by_eq, N, p), scale<V>(Gt, by_x, by_row, N, m);
   }
 }
 
+// The rows by one number, to a size of about one.
 template <class V, class M> void Program<V, M>::scale_rows_together() {
-  M size = splat<M>(0);
-  for (int64_t e = 0; e < N * p; e++) size = magnitude(size, At[e]);
-  const M factor = select(size > splat<M>(0), splat<M>(1) / power_of_two(size), splat<M>(1));
+  const M zero = splat<M>(0), one = splat<M>(1), size = known->extent;
+  const M factor = select(size > zero, one / power_of_two(size), one);
   for (int64_t e = 0; e < N * p; e++) At[e] *= factor;
+  for (int64_t e = 0; e < N * m; e++) Gt[e] *= factor;
   for (int64_t r = 0; r < Q; r++) E[r] = factor;
+  for (int64_t k = 0; k < m; k++) F[k] = factor;
 }
 
-template <class V, class M> void Program<V, M>::scale_data() {
+template <class V, class M> void Program<V, M>::scale_matrices() {
+  if (!count) return scale_rows_together();
+  equilibrate();
+  known->curvature = splat<M>(0);
+  for (int64_t e = 0; e < (known->diagonal ? N : N * N); e++) known->curvature = magnitude(known->curvature, P[e]);
+}
+
+template <class V, class M> void Program<V, M>::scale_vectors() {
   const V zero = splat<V>(0), one = splat<V>(1);
-  count ? equilibrate() : scale_rows_together();
-  const V curvature = V{} + largest_curvature();
+  if (count) judge_empty_rows();
+  const V curvature = V{} + known->curvature;
   V reach = zero;
   for (int64_t i = 0; i < N; i++) {
     q[i] *= D[i], fixed[i] /= D[i];

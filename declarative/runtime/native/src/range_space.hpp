@@ -28,22 +28,21 @@ template <class V, class M> struct RangeSpace {
   V *K, *inverse, *weight;        // the factor of B B' + T, and T
   V* step;                        // room for R numbers
 
-  RangeSpace(const Program<V, M>& program, Arena& arena)
+  RangeSpace(const Program<V, M>& program, Arena& arena, Arena& matrices)
       : at(program), pays(gains()), serves(false), N(pays ? padded<M>(at.n) : 0), R(pays ? padded<M>(at.m + at.p) : 0) {
     const int64_t panels = R / Traits<V>::tile;
-    B = arena.take<M>(R * N), gram = arena.take<M>(triangle<V>(panels)), roots = arena.take<M>(N);
-    if (COMMON) rows = arena.take<M>(R * N), square = arena.take<M>(triangle<M>(R / Traits<M>::tile));
+    B = matrices.take<M>(R * N), gram = matrices.take<M>(triangle<V>(panels)), roots = matrices.take<M>(N);
+    if (COMMON) rows = matrices.take<M>(R * N), square = matrices.take<M>(triangle<M>(R / Traits<M>::tile));
     K = arena.take<V>(triangle<V>(panels)), inverse = arena.take<V>(R), weight = arena.take<V>(R);
     u = arena.take<V>(N), pull = arena.take<V>(N), pulled = arena.take<V>(R), step = arena.take<V>(R);
   }
 
-  // Read the rows of the program as they are scaled now, with the factor of P, of order N, and the reciprocals of its
+  // Form B and B B' of the matrices as they are scaled now, with the factor of P, of order N, and the reciprocals of its
   // diagonal; they are not looked at where P is diagonal.
-  void read(const M* factor_of_P, const M* inverse_diagonal) {
+  void form(const M* factor_of_P, const M* inverse_diagonal) {
     L = factor_of_P, inverse_L = inverse_diagonal;
-    by_cost = COMMON || at.diagonal ? splat<V>(1) / at.cost : splat<V>(1);
-    serves = pays && is_curved();
-    if (!serves) return;
+    at.known->ranged = pays && is_curved();
+    if (!at.known->ranged) return;
     if constexpr (COMMON) {
       take_rows(rows);
       gram_matrix(square, rows, R, N);
@@ -56,6 +55,12 @@ template <class V, class M> struct RangeSpace {
       take_rows(B);
       gram_matrix(gram, B, R, N);
     }
+  }
+
+  // Take up what was formed, for the cost of each lane.
+  void begin(const M* factor_of_P, const M* inverse_diagonal) {
+    L = factor_of_P, inverse_L = inverse_diagonal;
+    serves = at.known->ranged, by_cost = splat<V>(1) / at.cost;
   }
 
   // Factor B B' + T for the T in `weight`.
@@ -79,7 +84,7 @@ template <class V, class M> struct RangeSpace {
   // into (R) = C H^-1 r, and half (N) = L^-1 r, for r (n).
   void pull_forward(V* into, V* half, const V* r) const {
     for (int64_t i = 0; i < N; i++) half[i] = i < at.n ? r[i] * by_cost : splat<V>(0);
-    if (at.diagonal)
+    if (at.known->diagonal)
       for (int64_t i = 0; i < N; i++) half[i] *= roots[i];
     else solve_forward(half, L, inverse_L, N);
     clear(into, R);
@@ -94,7 +99,7 @@ template <class V, class M> struct RangeSpace {
     clear(pull, N);
     add_transposed_times(pull, B, v, R, N);
     for (int64_t i = 0; i < N; i++) half[i] -= by_cost * pull[i];
-    if (at.diagonal)
+    if (at.known->diagonal)
       for (int64_t i = 0; i < N; i++) half[i] *= roots[i];
     else solve_back(half, L, inverse_L, N);
     for (int64_t i = 0; i < at.n; i++) x[i] = half[i];
@@ -128,21 +133,15 @@ template <class V, class M> struct RangeSpace {
   }
 
   bool is_curved() {
-    const double least = PrecisionOf<V>::CURVED;
-    if (at.diagonal) {
-      const M size = at.largest_curvature();
-      MaskOf<M> curved = everywhere<M>();
-      for (int64_t i = 0; i < N; i++) {
-        const M entry = i < at.n ? at.P[i] : size;
-        curved = curved & (entry > size * splat<M>(least));
-        roots[i] = splat<M>(1) / root(entry);
-      }
-      return !any(negate(curved));
+    const M least = at.known->curvature * splat<M>(PrecisionOf<V>::CURVED), one = splat<M>(1);
+    MaskOf<M> curved = at.known->curvature > splat<M>(0);
+    for (int64_t i = 0; i < N && at.known->diagonal; i++) {
+      const M entry = i < at.n ? at.P[i] : one;
+      if (i < at.n) curved = curved & (entry > least);
+      roots[i] = one / root(entry);
     }
-    M largest = splat<M>(0);
-    for (int64_t i = 0; i < at.n; i++) largest = larger(largest, inverse_L[i]);
-    const M size = COMMON ? at.largest_curvature() : splat<M>(1);
-    return !any(negate(largest * largest * size * splat<M>(least) < splat<M>(1)));
+    for (int64_t i = 0; i < at.n && !at.known->diagonal; i++) curved = curved & (inverse_L[i] * inverse_L[i] * least < one);
+    return !any(negate(curved));
   }
 
   // into = C L^-T, in panels of the tiles of M.
@@ -152,7 +151,7 @@ template <class V, class M> struct RangeSpace {
       for (int64_t k = 0; k < at.m; k++) into[cell<M>(k, i, N)] = at.Gt[cell<V>(i, k, at.m)];
       for (int64_t r = 0; r < at.p; r++) into[cell<M>(at.m + r, i, N)] = at.At[cell<V>(i, r, at.p)];
     }
-    if (!at.diagonal) return solve_rows(into, L, inverse_L, R, N);
+    if (!at.known->diagonal) return solve_rows(into, L, inverse_L, R, N);
     for (int64_t k = 0; k < R; k++)
       for (int64_t i = 0; i < N; i++) into[cell<M>(k, i, N)] *= roots[i];
   }

@@ -42,7 +42,7 @@ template <class V, class M> struct RowSystem {
 
   // Read the rows of the program as they are scaled now.
   void read() {
-    fits = few && at.diagonal && is_curved();
+    fits = few && at.known->diagonal && is_curved();
     if (!serves()) return;
     clear(C, R * at.N);
     for (int64_t i = 0; i < at.N; i++) {
