@@ -59,8 +59,7 @@ template <class V, class M> struct CommonFactor {
   void take_curvature(M cost) {
     clear(K, triangle<M>(N / T));
     for (int64_t i = 0; i < at.n; i++)
-      for (int64_t j = 0; j <= i; j++)
-        K[triangle<M>(i / T) + j * T + i % T] = cost * at.P[cell<V>(i, j, at.N)];
+      for (int64_t j = 0; j <= i; j++) K[in_triangle<M>(i, j)] = cost * at.P[cell<V>(i, j, at.N)];
   }
 
   bool factor_shifted(M shift) {

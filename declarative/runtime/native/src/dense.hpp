@@ -33,11 +33,12 @@ template <class V> static inline int64_t triangle(int64_t panel) {
   return T * T * (panel * (panel + 1) / 2);
 }
 
-// Index of diagonal element i of a lower triangle.
-template <class V> static inline int64_t on_diagonal(int64_t i) {
+// Index of element (row, column) of a lower triangle, of which the diagonal tiles are whole; and of diagonal element i.
+template <class V> static inline int64_t in_triangle(int64_t row, int64_t column) {
   constexpr int T = Traits<V>::tile;
-  return triangle<V>(i / T) + i * T + i % T;
+  return triangle<V>(row / T) + column * T + row % T;
 }
+template <class V> static inline int64_t on_diagonal(int64_t i) { return in_triangle<V>(i, i); }
 
 // C[b][a] +-= sum_k x[k][a] y[k][b] over panels x and y; C is [column][row].
 template <int SIGN, class V, class M> static inline void multiply_add(V* C, const M* x, const V* y, int64_t count) {

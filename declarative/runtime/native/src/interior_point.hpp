@@ -21,7 +21,8 @@ template <class V, class M> class InteriorPoint {
   // `matrices`: where what follows from the matrices alone lies.
   InteriorPoint(const declarative::Quadratic& call, Arena& arena, Arena& matrices)
       : at(call, arena, matrices), best(at, arena), K(room(at, arena)), inverse(arena.take<V>(at.N + at.Q)),
-        rows(at, arena), common(at, arena, matrices), range(at, arena, matrices), condensed(best, rows, arena, K, inverse), multipliers(best, range, arena),
+        rows(at, arena), common(at, arena, matrices), range(at, arena, matrices),
+        condensed(best, rows, arena, K, inverse), multipliers(best, range, arena),
         polish(rows, common, &range, arena, K, inverse) {}
 
   const KktPoint<V>& answer() const { return polish.answer; }
@@ -118,7 +119,7 @@ template <class V, class M> class InteriorPoint {
     for (int64_t i = 0; i < at.n; i++) largest = magnitude(largest, at.P[at.known->diagonal ? i : cell<V>(i, i, at.N)]);
     largest = select(largest > zero, largest, one);
     M& convex = at.known->convex;
-    convex = select(at.known->curvature > zero, zero, one);
+    convex = select(at.known->curvature == zero, one, zero);
     if (at.known->diagonal) {
       M least = at.P[0];
       for (int64_t i = 1; i < at.n; i++) least = smaller(least, at.P[i]);

@@ -187,6 +187,13 @@ template <class S, class V> static bool is_diagonal(declarative::Batched P, int6
   return true;
 }
 
+// The largest magnitude; NaN where there is one.
+template <class M> static M largest(const M* values, int64_t size) {
+  M most = splat<M>(0), poison = most;
+  for (int64_t e = 0; e < size; e++) most = magnitude(most, values[e]), poison += values[e] - values[e];
+  return most + poison;
+}
+
 template <class V, class M> static void symmetrise(M* P, int64_t N) {
   const M half = splat<M>(0.5);
   for (int64_t i = 0; i < N; i++)
@@ -215,10 +222,8 @@ void Program<V, M>::load_matrices(const declarative::Quadratic& call, int64_t fi
   for (int64_t i = 0; i < N; i++) D[i] = splat<M>(1);
   for (int64_t r = 0; r < Q; r++) E[r] = splat<M>(1);
   for (int64_t k = 0; k < m; k++) F[k] = splat<M>(1);
-  known->curvature = known->extent = splat<M>(0);
-  for (int64_t e = 0; e < size; e++) known->curvature = magnitude(known->curvature, P[e]);
-  for (int64_t e = 0; e < N * p; e++) known->extent = magnitude(known->extent, At[e]);
-  for (int64_t e = 0; e < N * m; e++) known->extent = magnitude(known->extent, Gt[e]);
+  known->curvature = largest(P, size);
+  known->extent = larger(largest(At, N * p), largest(Gt, N * m));
 }
 
 template <class V, class M>
@@ -340,8 +345,7 @@ template <class V, class M> void Program<V, M>::scale_rows_together() {
 template <class V, class M> void Program<V, M>::scale_matrices() {
   if (!count) return scale_rows_together();
   equilibrate();
-  known->curvature = splat<M>(0);
-  for (int64_t e = 0; e < (known->diagonal ? N : N * N); e++) known->curvature = magnitude(known->curvature, P[e]);
+  known->curvature = largest(P, known->diagonal ? N : N * N);
 }
 
 template <class V, class M> void Program<V, M>::scale_vectors() {

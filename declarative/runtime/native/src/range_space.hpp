@@ -24,9 +24,9 @@ template <class V, class M> struct RangeSpace {
   const Program<V, M>& at;
   bool pays;    // whether there is anything to gain: else there is no room for it
   bool serves;  // whether the program that was read is solved by it
-  int64_t N, R;                   // n and m + p, padded
-  V *K, *inverse, *weight;        // the factor of B B' + T, and T
-  V* step;                        // room for R numbers
+  int64_t N, R;             // n and m + p, padded
+  V *K, *inverse, *weight;  // the factor of B B' + T, and T
+  V* step;                  // room for R numbers
 
   RangeSpace(const Program<V, M>& program, Arena& arena, Arena& matrices)
       : at(program), pays(gains()), serves(false), N(pays ? padded<M>(at.n) : 0), R(pays ? padded<M>(at.m + at.p) : 0) {
@@ -120,11 +120,6 @@ template <class V, class M> struct RangeSpace {
   V *u, *pull, *pulled;
   V by_cost;            // what H^-1 is to (L L')^-1
 
-  template <class U> static int64_t in_triangle(int64_t row, int64_t column) {
-    constexpr int T = Traits<U>::tile;
-    return triangle<U>(row / T) + column * T + row % T;
-  }
-
   // By the operations of some ten iterations, those of a factorisation of P aside.
   bool gains() const {
     const double n = (double)at.n, m = (double)at.m, k = n + (double)at.p, r = m + (double)at.p, iterations = 10;
@@ -132,16 +127,17 @@ template <class V, class M> struct RangeSpace {
     return m > 0 && !bounded && iterations * r * r * r / 3 + n * r * (n + r) < iterations * (m * n * n + k * k * k / 3);
   }
 
+  // Whether P is far from singular in every lane where it is convex at all.
   bool is_curved() {
     const M least = at.known->curvature * splat<M>(PrecisionOf<V>::CURVED), one = splat<M>(1);
-    MaskOf<M> curved = at.known->curvature > splat<M>(0);
-    for (int64_t i = 0; i < N && at.known->diagonal; i++) {
-      const M entry = i < at.n ? at.P[i] : one;
-      if (i < at.n) curved = curved & (entry > least);
-      roots[i] = one / root(entry);
+    MaskOf<M> flat = least == splat<M>(0);
+    for (int64_t i = 0; i < at.n; i++) {
+      const M pivot = at.known->diagonal ? at.P[i] : one / (inverse_L[i] * inverse_L[i]);
+      flat = flat | negate(pivot > least);
     }
-    for (int64_t i = 0; i < at.n && !at.known->diagonal; i++) curved = curved & (inverse_L[i] * inverse_L[i] * least < one);
-    return !any(negate(curved));
+    if (at.known->diagonal)
+      for (int64_t i = 0; i < N; i++) roots[i] = one / root(i < at.n ? at.P[i] : one);
+    return !any(flat & (at.known->convex > splat<M>(0)));
   }
 
   // into = C L^-T, in panels of the tiles of M.
