@@ -68,25 +68,36 @@ class Machine:
         return Limit(max(computing, moving) + self.dispatch, bound)
 
 
-def program_flops(sizes: tuple[int, int, int], iterations: float, active: float) -> float:
-    """Of one instance: an interior point on the condensed system, the solution of the active set, and its adjoint.
+def program_flops(
+    sizes: tuple[int, int, int], iterations: float, active: float, batch: int = 1, *, shared: bool = False
+) -> float:
+    """Of a batch: an interior point, the solution of the active set that it ends at, the adjoint and the gradients.
 
-    An iteration forms C'WC, factors a symmetric matrix of n + p and solves with it for predictor and corrector; the
-    active set costs one factorisation for the polish and one for the adjoint.
+    With r = m + p rows P is factored, its inverse between the rows formed, and an iteration factors a symmetric matrix
+    of r, multiplies by it and solves with it for predictor and corrector; where that is more, it forms C'WC and factors
+    one of n + p instead. Without inequalities the active set is known, and one factor of P + A'A serves both ends. What
+    depends on the matrices alone is done once where they are ``shared``.
     """
     n, m, p = sizes
-    k = n + p
-    iteration = m * n**2 + k**3 / 3 + 2 * 2 * k**2 + 3 * 2 * n * (m + p) + 2 * n**2
-    ends = n + p + active
-    system = ends**3 / 3 + 2 * ends**2 + 2 * n * (m + p) + 2 * n**2
-    return iterations * iteration + 2 * system + 2 * n * (n + m + p)
+    r, k, times = m + p, n + p, 1 if shared else batch
+    sweep = 4 * n**2 + 8 * n * r
+    outer = 2 * n * (n + r)
+    if not m:
+        return 2 * times * (p * n**2 + n**3 / 3) + batch * (2 * sweep + outer)
+    factored = n**3 / 3 + n * r * (n + r)
+    in_rows = times * factored + batch * iterations * (r**3 / 3 + 6 * r**2)
+    in_variables = batch * iterations * (m * n**2 + k**3 / 3 + 4 * k**2 + 6 * n * r + 2 * n**2)
+    polish = (active + p) ** 3 / 3 + 2 * sweep
+    adjoint = (active + p) * n**2 + n**3 / 3 + 2 * sweep
+    return min(in_rows, in_variables) + batch * (polish + adjoint + outer)
 
 
 def of_program(machine: Machine, case: Case, active: float) -> Limit:
     """The limit of one forward and backward of a batch of quadratic programs."""
-    sizes = Program(*case.parameters).sizes
+    program = Program(*case.parameters)
     solved = NativeInteriorPoint().solve(stated(case.parameters))
-    flops = case.batch * program_flops(sizes, float(solved.iterations.double().mean()), active)
+    iterations = float(solved.iterations.double().mean())
+    flops = program_flops(program.sizes, iterations, active, case.batch, shared=program.P.dim() == 2)
     size = sum(t.numel() * t.element_size() for t in case.parameters)
     threads = min(machine.threads, case.batch)
     return machine.limit(flops, 3 * size, DOUBLE, threads)

@@ -9,10 +9,17 @@ from benchmarks.cases import SINGLE
 from benchmarks.limits import Machine, program_flops
 
 
-def test_flops_count_what_a_factorisation_does() -> None:
-    assert program_flops((100, 0, 0), 1, 0) == pytest.approx(3 * 100**3 / 3, rel=0.2)
-    twice = program_flops((200, 200, 0), 10, 50) / program_flops((100, 100, 0), 10, 25)
-    assert 7 < twice < 8
+def test_flops_count_what_is_factored() -> None:
+    n = 1000
+    one = n**3 / 3
+    assert program_flops((n, 0, 0), 1, 0) == pytest.approx(2 * one, rel=0.05)
+    assert program_flops((n, 0, 0), 1, 0, 64, shared=True) == pytest.approx(2 * one, rel=1.0)
+    assert program_flops((n, n, 0), 10, 0) == pytest.approx((1 + 6 + 10 + 1) * one, rel=0.05)
+    assert program_flops((n, 10 * n, 0), 10, 0) == pytest.approx((310 + 1) * one, rel=0.05)
+    few = program_flops((n, n // 10, 0), 20, 0) - program_flops((n, n // 10, 0), 10, 0)
+    assert few == pytest.approx(10 * one / 1000, rel=0.3)
+    shared, own = (program_flops((n, n, 0), 10, 0, 64, shared=given) for given in (True, False))
+    assert own - shared == pytest.approx(63 * 7 * one, rel=0.05)
 
 
 def test_the_limit_is_what_takes_longest() -> None:
