@@ -9,6 +9,10 @@
 #include "kernels.hpp"
 #include "threads.hpp"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #ifndef DECLARATIVE_SOURCES
 #define DECLARATIVE_SOURCES ""
 #endif
@@ -88,6 +92,19 @@ int64_t useful_threads(int64_t threads, double operations) {
   return std::max<int64_t>(1, std::min<int64_t>(threads, (int64_t)most + 1));
 }
 
+// Ask for large pages where a result is about to be written that is likely to be fresh memory: page by page the system takes
+// longer to hand it out than the kernels to fill it.
+void on_large_pages(const Batched& result, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr int64_t LARGE = INT64_C(4) << 20, PAGE = 4096;
+  if (!result.data || !result.stride || bytes < LARGE) return;
+  const int64_t start = ((int64_t)result.data + PAGE - 1) / PAGE * PAGE;
+  madvise((void*)start, (size_t)((int64_t)result.data + bytes - start) / PAGE * PAGE, MADV_HUGEPAGE);
+#else
+  (void)result, (void)bytes;
+#endif
+}
+
 int64_t size_of(const Quadratic& q, int which) {
   const int64_t sizes[] = {q.n * q.n, q.n, q.p * q.n, q.p, q.m * q.n, q.m, q.n, q.n};
   return sizes[which];
@@ -149,6 +166,8 @@ int adjoint(const AdjointCall& call) {
   const int64_t in_lanes = deal.groups ? kernels.adjoint_room(call, false) : 0;
   const int64_t room = std::max(in_lanes, deal.singles ? kernels.adjoint_room(call, true) : 0);
   const Batched* gradients = &call.gradient.P;
+  for (int g = 0; g < 8; g++)
+    on_large_pages(gradients[g], call.problem.batch * size_of(call.problem, g) * (call.problem.single ? 4 : 8));
   int64_t apart = 0;
   for (int g = 0; g < 8; g++)
     if (gradients[g].data && !gradients[g].stride) apart += size_of(call.problem, g);

@@ -18,13 +18,6 @@ using declarative::SolveCall;
 template <class S> constexpr double ROUNDING = sizeof(S) == 4 ? 1.1920928955078125e-7 : 2.220446049250313e-16;
 constexpr double WEAK_DOUBLE = 3.6668528037325245e-11, WEAK_SINGLE = 2.4221477e-5;  // eps^(2/3)
 
-template <class S, class V, class Scale>
-static void store(Batched into, int64_t instance, const V* from, int l, int64_t size, Scale scale) {
-  if (!into.data) return;
-  S* out = (S*)into.data + instance * into.stride;
-  for (int64_t i = 0; i < size; i++) out[i] = (S)lane(from[i] * scale(i), l);
-}
-
 // Whether the batch has one P, one A and one G.
 static bool shares_matrices(const declarative::Quadratic& problem) {
   return problem.batch > 1 && !problem.P.stride && (!problem.p || !problem.A.stride) &&
@@ -111,13 +104,16 @@ static void solve_with(const SolveCall& call, int64_t first, bool again, Arenas 
   const KktPoint<V>& answer = solver.answer();
   const V back = at.length / at.cost, sensible = select(solver.sensible, splat<V>(1), splat<V>(0));
   int8_t* const status = (int8_t*)call.status.data;
-  for (int l = 0; l < Traits<V>::lanes && first + l < call.problem.batch; l++) {
+  bool wanted[Traits<V>::lanes];
+  for (int l = 0; l < Traits<V>::lanes; l++)
+    wanted[l] = first + l < call.problem.batch && !(again && status[first + l] == 0);
+  store<S>(call.point.x, first, wanted, answer.x, at.n, [&](int64_t e) { return at.length * at.D[e]; });
+  store<S>(call.point.eq, first, wanted, answer.nu, at.p, [&](int64_t e) { return back * at.E[e]; });
+  store<S>(call.point.ineq, first, wanted, answer.lambda, at.m, [&](int64_t e) { return back * at.F[e]; });
+  store<S>(call.point.bounds, first, wanted, answer.z, at.n, [&](int64_t e) { return back / at.D[e]; });
+  for (int l = 0; l < Traits<V>::lanes; l++) {
+    if (!wanted[l]) continue;
     const int64_t i = first + l;
-    if (again && status[i] == 0) continue;
-    store<S>(call.point.x, i, answer.x, l, at.n, [&](int64_t e) { return at.length * at.D[e]; });
-    store<S>(call.point.eq, i, answer.nu, l, at.p, [&](int64_t e) { return back * at.E[e]; });
-    store<S>(call.point.ineq, i, answer.lambda, l, at.m, [&](int64_t e) { return back * at.F[e]; });
-    store<S>(call.point.bounds, i, answer.z, l, at.n, [&](int64_t e) { return back / at.D[e]; });
     const double residual = lane(solver.residual(), l);
     status[i] = residual <= accepted && lane(sensible, l) > 0 ? 0 : 4;
     ((int32_t*)call.iterations.data)[i] = (int32_t)lane(solver.iterations, l);
@@ -156,20 +152,23 @@ static void prepare_solve(const SolveCall& call, void* room, void* common) {
 
 template <class S, class V, class M>
 static void adjoint_with(const AdjointCall& call, int64_t first, bool again, Arenas memory, double* shared) {
-  S* const gathered = memory.own.take<S>(Gathered<S>::room(call.problem));
+  const Gathered<S, Traits<V>::lanes> gathered(call.problem, memory.own);
   Adjoint<V, M> solver(call.problem, memory.own, memory.matrices());
   if (!memory.prepared) solver.template prepare<S>(call.problem, first);
   solver.template load<S>(call, first);
   solver.run(sizeof(S) == 4 ? WEAK_SINGLE : WEAK_DOUBLE);
   const V trusted = select(solver.trusted, splat<V>(1), splat<V>(0));
   int8_t* const verdict = (int8_t*)call.trusted.data;
-  for (int l = 0; l < Traits<V>::lanes && first + l < call.problem.batch; l++) {
+  bool owned[Traits<V>::lanes], counts[Traits<V>::lanes];
+  for (int l = 0; l < Traits<V>::lanes; l++) {
     const int64_t i = first + l;
-    if (again && verdict[i]) continue;
-    const bool skip = ((const int8_t*)call.status.data)[i] != 0, good = lane(trusted, l) > 0;
-    verdict[i] = skip || good;
-    deliver<S>(call.gradient, Gathered<S>(call.problem, gathered, solver, l, !skip && good), i, shared);
+    owned[l] = i < call.problem.batch && !(again && verdict[i]);
+    const bool skip = owned[l] && ((const int8_t*)call.status.data)[i] != 0, good = lane(trusted, l) > 0;
+    if (owned[l]) verdict[i] = skip || good;
+    counts[l] = owned[l] && !skip && good;
   }
+  gathered.gather(solver, counts);
+  deliver(call.gradient, gathered, first, owned, shared);
 }
 
 template <class S, class V>
@@ -206,7 +205,10 @@ static void prepare_adjoint(const AdjointCall& call, void* room, void* common) {
 static int64_t solve_room(const SolveCall& call, bool one) { return room_of<InteriorPoint>(call.problem, one); }
 
 static int64_t adjoint_room(const AdjointCall& call, bool one) {
-  return room_of<Adjoint>(call.problem, one) + 8 * Gathered<double>::room(call.problem) + 64;
+  Arena gathered{nullptr};
+  if (one) Gathered<double, 1>(call.problem, gathered);
+  else Gathered<double, 2 * LANES>(call.problem, gathered);
+  return room_of<Adjoint>(call.problem, one) + gathered.used;
 }
 
 static int64_t solve_common(const SolveCall& call) { return common_room<InteriorPoint>(call.problem); }

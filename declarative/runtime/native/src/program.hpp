@@ -155,6 +155,37 @@ static inline void load_elements(const Sources<S, V>& in, int64_t size, Into int
   for (; e < size; e++) into(e, in[e]);
 }
 
+// to[l][e] = lane l of of(e), for `size` elements that are next to each other in memory, in the lanes that are wanted.
+template <class V, class S, class Of>
+static inline void store_elements(S* const* to, const bool* wanted, int64_t size, Of of) {
+  constexpr int L = Traits<V>::lanes;
+  int64_t e = 0;
+  if constexpr (L > 1 && sizeof(S) == sizeof(ScalarOf<V>)) {
+    for (; e + L <= size; e += L) {
+      V block[L];
+#pragma GCC unroll 16
+      for (int k = 0; k < L; k++) block[k] = of(e + k);
+      transpose(block);
+      for (int l = 0; l < L; l++)
+        if (wanted[l]) __builtin_memcpy(to[l] + e, &block[l], sizeof(V));
+    }
+  }
+  for (; e < size; e++) {
+    const V value = of(e);
+    for (int l = 0; l < L; l++)
+      if (wanted[l]) to[l][e] = (S)lane(value, l);
+  }
+}
+
+// What lanes hold, times a scale, to the instances from `first` on.
+template <class S, class V, class Scale>
+static void store(declarative::Batched to, int64_t first, const bool* wanted, const V* from, int64_t size, Scale scale) {
+  if (!to.data) return;
+  S* starts[Traits<V>::lanes];
+  for (int l = 0; l < Traits<V>::lanes; l++) starts[l] = (S*)to.data + (first + l) * to.stride;
+  store_elements<V>(starts, wanted, size, [&](int64_t e) -> V { return from[e] * scale(e); });
+}
+
 // A vector of each instance into lanes.
 template <class S, class V>
 static void load_vector(V* into, declarative::Batched from, int64_t size, int64_t first, int64_t batch) {
