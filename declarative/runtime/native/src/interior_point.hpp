@@ -48,7 +48,8 @@ template <class V, class M> class InteriorPoint {
     if (!any(open)) return;
     condensed.linear = V{} + at.known->curvature == splat<V>(0);
     range.begin(factor_of_P(), inverse_diagonal());
-    const Mask left = range.serves ? approach(multipliers, open, max_iterations) : open;
+    // If the multipliers lead nowhere, half of the iterations are left.
+    const Mask left = range.serves ? approach(multipliers, open, (max_iterations + 1) / 2) : open;
     if (any(left)) in_variables(left, max_iterations);
     sensible = in_proportion();
     if (!at.count) sensible = sensible & polish.determined();
@@ -88,7 +89,7 @@ template <class V, class M> class InteriorPoint {
 
   // Interior point and polishing, to one tolerance after the other; the lanes that are left.
   template <class Steps> Mask approach(Steps& steps, Mask open, int64_t max_iterations) {
-    steps.begin();
+    steps.begin(iterations);
     for (double stop : Limits::STOPS) {
       steps.iterate(open, splat<V>(stop), max_iterations);
       steps.complete();
@@ -97,7 +98,7 @@ template <class V, class M> class InteriorPoint {
       if (!any(open)) break;
       steps.refine();
     }
-    iterations += steps.iterations;
+    iterations = steps.iterations;
     return open;
   }
 

@@ -15,8 +15,9 @@ template <class Method, class V> class PredictorCorrector {
   typedef PrecisionOf<V> Limits;
   V iterations;
 
-  void begin() {
-    refinements = 0, iterations = age = splat<V>(0), worst = splat<V>(__builtin_inf());
+  // After `before` iterations of another method.
+  void begin(V before) {
+    refinements = 0, iterations = before, age = splat<V>(0), worst = splat<V>(__builtin_inf());
     method().start();
     method().keep_best(everywhere<V>());
   }
