@@ -180,7 +180,7 @@ template <class V, class M> class Adjoint {
     Mask going = everywhere<V>();
     change = zero;
     for (int count = 0;; count++) {
-      const V now = defect();
+      const V now = defect(count == 0);
       going = going & (now < before * splat<V>(0.5)) & (now > zero);
       size = now, change = select(now > zero, change, zero);
       if (count == ADJOINT_SWEEPS || !any(going)) break;
@@ -205,12 +205,17 @@ template <class V, class M> class Adjoint {
   }
 
   // force and gaps: right-hand side less the system's product; the largest entry of what the sweeps act on.
-  V defect() {
-    at.curvature_times(force_sum, ux);
+  // At the start that is the right-hand side itself, unless variables are held elsewhere than at zero.
+  V defect(bool at_start) {
     for (int64_t r = 0; r < at.Q; r++) eq_sum[r] = Sum{};
     for (int64_t k = 0; k < at.m; k++) row_sum[k] = Sum{};
-    add_both_times(force_sum, eq_sum, at.At, unu, ux, at.N, at.p);
-    add_both_times(force_sum, row_sum, at.Gt, ulambda, ux, at.N, at.m);
+    if (at_start && at.count == at.m) {
+      for (int64_t i = 0; i < at.N; i++) force_sum[i] = Sum{};
+    } else {
+      at.curvature_times(force_sum, ux);
+      add_both_times(force_sum, eq_sum, at.At, unu, ux, at.N, at.p);
+      add_both_times(force_sum, row_sum, at.Gt, ulambda, ux, at.N, at.m);
+    }
     V size = splat<V>(0), poison = size;
     for (int64_t i = 0; i < at.N; i++) {
       force[i] = rounded<V>(widen<Sum>(rx[i]) - force_sum[i]);

@@ -224,7 +224,9 @@ template <class Y, class V> static inline auto widen(const V& v) { return Widen<
 
 static inline float narrow(double v, float) { return (float)v; }
 static inline double narrow(double v, double) { return v; }
+static inline float narrow(float v, float) { return v; }
 static inline Pack narrow(const Pack& v, Pack) { return v; }
+static inline Singles narrow(const Singles& v, Singles) { return v; }
 static inline Singles narrow(const WidePack& v, Singles) {
   Singles r;
   Half* halves = (Half*)&r;

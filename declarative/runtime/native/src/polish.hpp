@@ -158,7 +158,10 @@ template <class V, class M> class Polish {
     V before = splat<V>(__builtin_inf());
     Mask going = open;
     change = splat<V>(0);
-    for (int sweep = 0; sweep <= SWEEPS; sweep++) {
+    evaluate_roughly(now);
+    correct(going);
+    for (int sweep = 1; sweep <= SWEEPS; sweep++) {
+      evaluate(now);
       const V size = defect();
       going = going & (size < before * splat<V>(0.5)) & (size > largest_term() * splat<V>(Limits::DONE));
       before = size;
@@ -168,9 +171,8 @@ template <class V, class M> class Polish {
     for (int64_t i = 0; i < at.N; i++) now.z[i] = select(on(system.free[i]), zero, -force[i]);
   }
 
-  // The residual of the active set's equations, and its largest entry.
-  V defect() {
-    evaluate(now);
+  // The largest entry of what `evaluate` left of the active set's equations.
+  V defect() const {
     V size = splat<V>(0), poison = size;
     for (int64_t i = 0; i < at.N; i++) size = magnitude(size, force[i] * system.free[i]), poison += force[i] - force[i];
     for (int64_t r = 0; r < at.Q; r++) size = magnitude(size, gap_eq[r]);
@@ -191,16 +193,23 @@ template <class V, class M> class Polish {
   }
 
   // force = Px + q + A'nu + G'lambda, gap_eq = Ax - b and gap_row = Gx - d at a point.
-  void evaluate(const KktPoint<V>& point) {
+  void evaluate(const KktPoint<V>& point) { sum_up(point, px, anu, gl, over_eq, over_row); }
+
+  // The same at the lanes' own precision, as will do for a point that is far from where the conditions hold.
+  void evaluate_roughly(const KktPoint<V>& point) {
+    sum_up(point, (V*)px, (V*)anu, (V*)gl, (V*)over_eq, (V*)over_row);
+  }
+
+  template <class Y> void sum_up(const KktPoint<V>& point, Y* px, Y* anu, Y* gl, Y* over_eq, Y* over_row) {
     at.curvature_times(px, point.x);
-    for (int64_t i = 0; i < at.N; i++) anu[i] = gl[i] = Sum{};
-    for (int64_t r = 0; r < at.Q; r++) over_eq[r] = Sum{} - widen<Sum>(at.b[r]);
-    for (int64_t k = 0; k < at.m; k++) over_row[k] = Sum{} - widen<Sum>(at.d[k]);
+    for (int64_t i = 0; i < at.N; i++) anu[i] = gl[i] = Y{};
+    for (int64_t r = 0; r < at.Q; r++) over_eq[r] = Y{} - widen<Y>(at.b[r]);
+    for (int64_t k = 0; k < at.m; k++) over_row[k] = Y{} - widen<Y>(at.d[k]);
     add_both_times(anu, over_eq, at.At, point.nu, point.x, at.N, at.p);
     add_both_times(gl, over_row, at.Gt, point.lambda, point.x, at.N, at.m);
-    for (int64_t i = 0; i < at.N; i++) force[i] = rounded<V>(px[i] + widen<Sum>(at.q[i]) + anu[i] + gl[i]);
-    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] = rounded<V>(over_eq[r]);
-    for (int64_t k = 0; k < at.m; k++) gap_row[k] = rounded<V>(over_row[k]);
+    for (int64_t i = 0; i < at.N; i++) force[i] = narrow(px[i] + widen<Y>(at.q[i]) + anu[i] + gl[i], V{});
+    for (int64_t r = 0; r < at.Q; r++) gap_eq[r] = narrow(over_eq[r], V{});
+    for (int64_t k = 0; k < at.m; k++) gap_row[k] = narrow(over_row[k], V{});
   }
 
   Mask settled() const {

@@ -12,7 +12,7 @@ constexpr double ACCEPTED_BEFORE = 1e-7;  // and what it must be before it
 template <class Scalar> struct Precision;
 
 template <> struct Precision<double> {
-  static constexpr double STOPS[] = {1e-3, 1e-6, 1e-9, 1e-12};  // relative residuals at which to try the active set
+  static constexpr double STOPS[] = {1e-4, 1e-6, 1e-9, 1e-12};  // relative residuals at which to try the active set
   static constexpr int PATIENCE = 10;        // iterations without progress after which a lane ends
   static constexpr double EXACT = 1e-14;     // relative residual at which nothing is left to improve
   static constexpr double ACCEPTED = 1e-11;  // relative residual of a point that is returned
@@ -35,7 +35,7 @@ template <> struct Precision<double> {
 // Residuals are summed in float64, so that a correction is as good as the point that it corrects is rounded. What these
 // thresholds leave is done again in float64.
 template <> struct Precision<float> {
-  static constexpr double STOPS[] = {1e-3, 1e-4, 2e-6};
+  static constexpr double STOPS[] = {1e-4, 2e-5, 2e-6};
   static constexpr int PATIENCE = 4;
   static constexpr double EXACT = 1e-7;
   static constexpr double ACCEPTED = 1e-6;
