@@ -89,8 +89,8 @@ class DenseQP(Problem):
 
     ``P`` (*batch, n, n) positive semidefinite, possibly zero, of which the symmetric part counts; ``q`` (*batch, n);
     ``A`` (*batch, p, n) and ``b`` (*batch, p); ``G`` (*batch, m, n) and ``h`` (*batch, m); ``lower`` and ``upper``
-    (*batch, n). What is None is absent. Every tensor has its own batch dimensions, which broadcast. Infinite entries of
-    ``h``, ``lower`` and ``upper`` are no constraint, and lower == upper fixes a variable.
+    (*batch, n). What is None is absent. Every tensor has its own batch dimensions, which broadcast. Entries of ``h``,
+    ``lower`` and ``upper`` of 1e20 or more are no constraint, and lower == upper fixes a variable.
 
     Raises `InputError` where shapes disagree or one of a pair (A, b), (G, h) is missing.
     """

@@ -180,3 +180,29 @@ def test_a_diagonal_of_curvatures(shared: bool, dtype: torch.dtype, monkeypatch:
     problem = problem.with_tensors([P if shared else P.expand(16, 30, 30), *problem.tensors[1:]])
     problem = problem.with_tensors([t.to(dtype) for t in problem.tensors])
     assert_solves(solved(problem, monkeypatch), problem, 1e-9 if dtype == torch.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-4, 1e6, 1e12, 1e18])
+def test_the_length_of_the_data_does_not_matter(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = program(9, 12, 6, 0)
+    assert one.h is not None
+    found = solved(DenseQP(P=one.P, q=one.q * size, G=one.G, h=one.h * size), monkeypatch)
+    exact = InteriorPoint().solve(one).point[0]
+    torch.testing.assert_close(found.point[0] / size, exact, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_broken_neighbour_among_diagonals(dtype: torch.dtype) -> None:
+    full = program(16, 20, 6, 0)
+    curvatures = 0.5 + torch.rand(16, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    below = torch.full((16, 20), -1.0, dtype=torch.float64)
+    problem = DenseQP(P=torch.diag_embed(curvatures), q=full.q, G=full.G, h=full.h, lower=below)
+    problem = problem.with_tensors([t.to(dtype) for t in problem.tensors])
+    alone = NativeInteriorPoint().solve(problem)
+    entry = problem.P[0].clone()
+    entry[3, 5] = torch.nan
+    for broken in (problem.P[0] * torch.nan, entry):
+        P = torch.cat([broken[None], problem.P[1:]])
+        beside = NativeInteriorPoint().solve(problem.with_tensors([P, *problem.tensors[1:]]))
+        assert int(beside.status[0]) != Status.SOLVED
+        assert torch.equal(beside.point[0][1:], alone.point[0][1:])

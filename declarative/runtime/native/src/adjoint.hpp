@@ -44,6 +44,7 @@ template <class V, class M> class Adjoint {
   template <class S> void prepare(const declarative::Quadratic& call, int64_t first) {
     at.template load_matrices<S>(call, first);
     at.scale_rows_together();
+    at.known->convex = select(at.known->curvature >= splat<M>(0), splat<M>(1), splat<M>(0));  // as it was solved; no NaN
     if constexpr (CommonFactor<V, M>::POSSIBLE)
       if (common.serves()) common.factor_active();
   }

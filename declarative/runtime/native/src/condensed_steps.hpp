@@ -104,7 +104,7 @@ template <class V, class M> class CondensedSteps : public PredictorCorrector<Con
   }
 
   // Whether the iterate, scaled to length one, nearly proves that there is no solution. Uses what `measure` left.
-  Mask on_a_ray() {
+  Mask on_a_ray() const {
     V separation = splat<V>(0), combination = separation, descent = separation, moved = separation;
     for (int64_t i = 0; i < at.N; i++) {
       combination = magnitude(combination, (anu[i] + cl[i]) * at.free[i]);

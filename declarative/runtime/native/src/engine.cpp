@@ -60,6 +60,11 @@ struct Memory {
 
 thread_local Memory memory, common;
 
+// Gives what is large back at the end of a call.
+struct Trimmed {
+  ~Trimmed() { memory.trim(), common.trim(); }
+};
+
 // How many lanes there are to a group, and the instances that a group takes as long as when they are solved one by one.
 int64_t lanes_of(const Quadratic& problem) { return problem.single ? 2 * chosen->lanes : chosen->lanes; }
 double break_even(const Quadratic& problem) {
@@ -96,7 +101,7 @@ int64_t useful_threads(int64_t threads, double operations) {
 // longer to hand it out than the kernels to fill it.
 void on_large_pages(const Batched& result, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr int64_t LARGE = INT64_C(4) << 20, PAGE = 4096;
+  constexpr int64_t LARGE = INT64_C(4) << 20, PAGE = 4096;  // where pages are larger the request may be refused
   if (!result.data || !result.stride || bytes < LARGE) return;
   const int64_t start = ((int64_t)result.data + PAGE - 1) / PAGE * PAGE;
   madvise((void*)start, (size_t)((int64_t)result.data + bytes - start) / PAGE * PAGE, MADV_HUGEPAGE);
@@ -144,6 +149,7 @@ template <class Run> int within_memory(Run run) {
 }
 
 int solve(const SolveCall& call) {
+  const Trimmed trimmed;
   const Kernels& kernels = *chosen;
   const Deal deal(call.problem);
   const int64_t in_lanes = deal.groups ? kernels.solve_room(call, false) : 0;
@@ -155,12 +161,12 @@ int solve(const SolveCall& call) {
     kernels.solve(call, deal.first(job), deal.one(job), memory.of(std::max(in_lanes, by_one)), shared);
     memory.trim();
   });
-  common.trim();
   const int8_t* const status = (const int8_t*)call.status.data;
   return failed ? OUT_OF_MEMORY : std::all_of(status, status + call.problem.batch, [](int8_t s) { return !s; }) ? 0 : LEFT;
 }
 
 int adjoint(const AdjointCall& call) {
+  const Trimmed trimmed;
   const Kernels& kernels = *chosen;
   const Deal deal(call.problem);
   const int64_t in_lanes = deal.groups ? kernels.adjoint_room(call, false) : 0;
@@ -183,7 +189,6 @@ int adjoint(const AdjointCall& call) {
       kernels.adjoint(call, deal.first(job), deal.one(job), room_here, matrices, shared + share * apart);
     memory.trim();
   });
-  common.trim();
   double* sums = shared;
   for (int g = 0; g < 8; g++)
     if (gradients[g].data && !gradients[g].stride) {

@@ -56,7 +56,7 @@ template <> struct RowOf<float> {
   typedef Sixteen Row;
 };
 
-// M += scale (a b' + c d') summed over the lanes.
+// M += scale (a b' + c d') summed over the lanes, which is done in R.
 template <int L, class R>
 static void add_outer(double* M, R scale, const R* a, const R* b, const R* c, const R* d, int64_t rows, int64_t columns) {
   typedef typename RowOf<R>::Row Row;

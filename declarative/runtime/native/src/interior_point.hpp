@@ -21,7 +21,7 @@ template <class V, class M> class InteriorPoint {
   // `matrices`: where what follows from the matrices alone lies.
   InteriorPoint(const declarative::Quadratic& call, Arena& arena, Arena& matrices)
       : at(call, arena, matrices), best(at, arena), K(room(at, arena)), inverse(arena.take<V>(at.N + at.Q)),
-        rows(at, arena), common(at, arena, matrices), range(at, arena, matrices),
+        rows(at, arena), common(at, arena, matrices), range(at, factor_of_P(), inverse_diagonal(), arena, matrices),
         condensed(best, rows, arena, K, inverse), multipliers(best, range, arena),
         polish(rows, common, &range, arena, K, inverse) {}
 
@@ -34,7 +34,7 @@ template <class V, class M> class InteriorPoint {
     at.template load_matrices<S>(call, first);
     at.scale_matrices();
     judge_curvature(eps);
-    range.form(factor_of_P(), inverse_diagonal());
+    range.form();
     if constexpr (Common::POSSIBLE)
       if (common.serves()) common.factor_active();
   }
@@ -47,7 +47,7 @@ template <class V, class M> class InteriorPoint {
     const Mask open = at.usable & (V{} + at.known->convex > splat<V>(0));
     if (!any(open)) return;
     condensed.linear = V{} + at.known->curvature == splat<V>(0);
-    range.begin(factor_of_P(), inverse_diagonal());
+    range.begin();
     // If the multipliers lead nowhere, half of the iterations are left.
     const Mask left = range.serves ? approach(multipliers, open, (max_iterations + 1) / 2) : open;
     if (any(left)) in_variables(left, max_iterations);
@@ -64,7 +64,7 @@ template <class V, class M> class InteriorPoint {
  private:
   typedef CommonFactor<V, M> Common;
   Iterate<V> best;
-  V *K, *inverse;
+  V *K, *inverse;  // the factor of P, which `range` reads, then of whatever is factored once that is given up
   RowSystem<V, M> rows;
   Common common;
   RangeSpace<V, M> range;
@@ -127,7 +127,7 @@ template <class V, class M> class InteriorPoint {
       convex = select(least + largest * splat<M>(share) > zero, one, convex);
       return;
     }
-    const double shifts[] = {exact, share};
+    const double shifts[] = {exact, share};  // where one lane needs the second, the others are corrected for it
     for (int trial = range.pays && exact < share ? 0 : 1; trial < 2 && any(convex == zero); trial++)
       convex = select(definite(largest * splat<M>(shifts[trial])), one, convex);
   }

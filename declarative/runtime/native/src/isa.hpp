@@ -42,6 +42,7 @@ template <class Method> static int64_t room_for(const declarative::Quadratic& pr
   return rooms.own + rooms.matrices;
 }
 
+// Of a group that prepares its matrices itself, as one does that is done again in float64.
 template <template <class, class> class Method, class V>
 static int64_t room_over(const declarative::Quadratic& problem) {
   return shares_matrices(problem) ? room_for<Method<V, ScalarOf<V>>>(problem) : room_for<Method<V, V>>(problem);
@@ -66,7 +67,7 @@ template <template <class, class> class Method> static int64_t common_room(const
 // The arenas of one group of lanes: apart where the matrices were prepared, else the same.
 struct Arenas {
   Arena own, apart;
-  bool prepared;
+  const bool prepared;
   Arenas(void* room, void* matrices) : own{(char*)room}, apart{(char*)matrices}, prepared(matrices != nullptr) {}
   Arena& matrices() { return prepared ? apart : own; }
 };

@@ -7,8 +7,9 @@ namespace DECLARATIVE_ISA {
 
 constexpr double STAY_INSIDE = 0.995;
 
-// A `Method` has `start()`, `measure()`: the relative residual of where it is, `on_a_ray()`: whether that nearly proves
-// that there is no solution, `advance(going)`, and `keep_best(better)`.
+// A `Method` has `start()`, `measure()`: the relative residual of where it is, which sets `gap` too, `on_a_ray()`: whether
+// that nearly proves that there is no solution, `advance(going)`, `keep_best(better)`, and `complete()`, after which the
+// best iterate is whole.
 template <class Method, class V> class PredictorCorrector {
  public:
   typedef MaskOf<V> Mask;

@@ -44,7 +44,8 @@ template <class M> struct Known {
   bool diagonal;        // whether P is, in all lanes
   bool ranged;          // whether the range-space method serves
   M convex;             // one where P is positive semidefinite up to the rounding of its entries, else zero
-  M curvature, extent;  // the largest magnitude in P, before its scaling by cost, and in A and G, as given
+  M curvature;          // the largest magnitude in P, as it is scaled by D
+  M extent;             // and in A and G, before any scaling
   M least;              // pivot of the factor that all lanes have in common
 };
 
@@ -204,15 +205,15 @@ static void load_matrix(M* into, declarative::Batched from, int64_t rows, int64_
   });
 }
 
-// Whether P of every instance that the lanes read is diagonal.
+// Whether P of every instance that the lanes read is diagonal, but for what is not a number.
 template <class S, class V> static bool is_diagonal(declarative::Batched P, int64_t n, int64_t first, int64_t batch) {
   const Sources<S, V> in(P, first, batch);
   for (int l = 0; l < (P.stride ? Traits<V>::lanes : 1); l++)
     for (int64_t i = 0; i < n; i++) {
       const S* row = in.of[l] + i * n;
       bool zero = true;
-      for (int64_t j = 0; j < i; j++) zero &= row[j] == 0;
-      for (int64_t j = i + 1; j < n; j++) zero &= row[j] == 0;
+      for (int64_t j = 0; j < i; j++) zero &= !(row[j] < 0) & !(row[j] > 0);
+      for (int64_t j = i + 1; j < n; j++) zero &= !(row[j] < 0) & !(row[j] > 0);
       if (!zero) return false;
     }
   return true;
@@ -243,7 +244,8 @@ void Program<V, M>::load_matrices(const declarative::Quadratic& call, int64_t fi
   clear(P, size), clear(At, N * p), clear(Gt, N * m);
   if (known->diagonal) {
     const Sources<S, M> in(call.P, first, call.batch);
-    for (int64_t i = 0; i < n; i++) P[i] = in[i * (n + 1)];
+    for (int64_t i = 0; i < n; i++)
+      for (int64_t j = 0; j < n; j++) P[i] += in[i * n + j];  // zeros, and what is not a number
   } else {
     load_matrix<false, S, V>(P, call.P, n, n, N, first, call.batch);
     symmetrise<V>(P, N);
@@ -383,16 +385,18 @@ template <class V, class M> void Program<V, M>::scale_vectors() {
   const V zero = splat<V>(0), one = splat<V>(1);
   if (count) judge_empty_rows();
   const V curvature = V{} + known->curvature;
-  V reach = zero;
+  V slope = zero, held = zero, sides = zero;  // how far q leads, what has to hold, what may
   for (int64_t i = 0; i < N; i++) {
     q[i] *= D[i], fixed[i] /= D[i];
-    if (upper_at >= 0) d[upper_at + i] /= D[i], reach = magnitude(reach, d[upper_at + i]);
-    if (lower_at >= 0) d[lower_at + i] /= D[i], reach = magnitude(reach, d[lower_at + i]);
-    reach = select(curvature > zero, magnitude(reach, q[i] / curvature), magnitude(reach, fixed[i]));
+    if (upper_at >= 0) d[upper_at + i] /= D[i], sides = magnitude(sides, d[upper_at + i]);
+    if (lower_at >= 0) d[lower_at + i] /= D[i], sides = magnitude(sides, d[lower_at + i]);
+    slope = select(curvature > zero, magnitude(slope, q[i] / curvature), slope), held = magnitude(held, fixed[i]);
   }
-  for (int64_t r = 0; r < Q; r++) b[r] *= E[r], reach = magnitude(reach, b[r]);
-  for (int64_t k = 0; k < m; k++) d[k] *= F[k], reach = magnitude(reach, d[k]);
-  length = select(reach > zero, power_of_two(smaller(larger(reach, splat<V>(1e-12)), one)), one);
+  for (int64_t r = 0; r < Q; r++) b[r] *= E[r], held = magnitude(held, b[r]);
+  for (int64_t k = 0; k < m; k++) d[k] *= F[k], sides = magnitude(sides, d[k]);
+  const V reach = larger(larger(slope, held), sides);
+  const V most = larger(one, larger(held, smaller(slope, sides)));  // a far bound alone makes no solution large
+  length = select(reach > zero, power_of_two(smaller(larger(reach, splat<V>(1e-12)), most)), one);
   V steepness = curvature;
   for (int64_t i = 0; count && i < N; i++) steepness = magnitude(steepness, q[i] / length);
   cost = select(steepness > zero, one / power_of_two(steepness), one);

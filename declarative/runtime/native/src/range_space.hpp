@@ -19,6 +19,8 @@
 
 namespace DECLARATIVE_ISA {
 
+constexpr double USUAL_ITERATIONS = 10;  // that what is done once is weighed against
+
 template <class V, class M> struct RangeSpace {
   static constexpr bool COMMON = CommonFactor<V, M>::POSSIBLE;  // L, B and B B' are of single numbers
   const Program<V, M>& at;
@@ -28,29 +30,29 @@ template <class V, class M> struct RangeSpace {
   V *K, *inverse, *weight;  // the factor of B B' + T, and T
   V* step;                  // room for R numbers
 
-  RangeSpace(const Program<V, M>& program, Arena& arena, Arena& matrices)
-      : at(program), pays(gains()), serves(false), N(pays ? padded<M>(at.n) : 0), R(pays ? padded<M>(at.m + at.p) : 0) {
+  // `factor_of_P`, of order N, and the reciprocals of its diagonal: read where P is not diagonal, once they are there.
+  RangeSpace(const Program<V, M>& program, const M* factor_of_P, const M* inverse_diagonal, Arena& arena, Arena& matrices)
+      : at(program), pays(gains()), serves(false), N(pays ? padded<M>(at.n) : 0), R(pays ? padded<M>(at.m + at.p) : 0),
+        L(factor_of_P), inverse_L(inverse_diagonal) {
     const int64_t panels = R / Traits<V>::tile;
     B = matrices.take<M>(R * N), gram = matrices.take<M>(triangle<V>(panels)), roots = matrices.take<M>(N);
-    if (COMMON) rows = matrices.take<M>(R * N), square = matrices.take<M>(triangle<M>(R / Traits<M>::tile));
+    if (COMMON) B_of_one = matrices.take<M>(R * N), gram_of_one = matrices.take<M>(triangle<M>(R / Traits<M>::tile));
     K = arena.take<V>(triangle<V>(panels)), inverse = arena.take<V>(R), weight = arena.take<V>(R);
     u = arena.take<V>(N), pull = arena.take<V>(N), pulled = arena.take<V>(R), step = arena.take<V>(R);
   }
 
-  // Form B and B B' of the matrices as they are scaled now, with the factor of P, of order N, and the reciprocals of its
-  // diagonal; they are not looked at where P is diagonal.
-  void form(const M* factor_of_P, const M* inverse_diagonal) {
-    L = factor_of_P, inverse_L = inverse_diagonal;
+  // Form B and B B' of the matrices as they are scaled and factored now.
+  void form() {
     at.known->ranged = pays && is_curved();
     if (!at.known->ranged) return;
     if constexpr (COMMON) {
-      take_rows(rows);
-      gram_matrix(square, rows, R, N);
+      take_rows(B_of_one);
+      gram_matrix(gram_of_one, B_of_one, R, N);
       for (int64_t k = 0; k < R; k++)
-        for (int64_t i = 0; i < N; i++) B[cell<V>(k, i, N)] = rows[cell<M>(k, i, N)];
+        for (int64_t i = 0; i < N; i++) B[cell<V>(k, i, N)] = B_of_one[cell<M>(k, i, N)];
       for (int64_t i = 0; i < R; i++)
         for (int64_t j = 0; j < (i / Traits<V>::tile + 1) * Traits<V>::tile; j++)
-          gram[in_triangle<V>(i, j)] = square[i < j ? in_triangle<M>(j, i) : in_triangle<M>(i, j)];
+          gram[in_triangle<V>(i, j)] = gram_of_one[i < j ? in_triangle<M>(j, i) : in_triangle<M>(i, j)];
     } else {
       take_rows(B);
       gram_matrix(gram, B, R, N);
@@ -58,8 +60,7 @@ template <class V, class M> struct RangeSpace {
   }
 
   // Take up what was formed, for the cost of each lane.
-  void begin(const M* factor_of_P, const M* inverse_diagonal) {
-    L = factor_of_P, inverse_L = inverse_diagonal;
+  void begin() {
     serves = at.known->ranged, by_cost = splat<V>(1) / at.cost;
   }
 
@@ -81,7 +82,7 @@ template <class V, class M> struct RangeSpace {
     for (int64_t k = 0; k < R; k++) into[k] *= by_cost;
   }
 
-  // into (R) = C H^-1 r, and half (N) = L^-1 r, for r (n).
+  // into (R) = C H^-1 r, and half (N) = L^-1 r over the cost, for r (n).
   void pull_forward(V* into, V* half, const V* r) const {
     for (int64_t i = 0; i < N; i++) half[i] = i < at.n ? r[i] * by_cost : splat<V>(0);
     if (at.known->diagonal)
@@ -90,9 +91,6 @@ template <class V, class M> struct RangeSpace {
     clear(into, R);
     add_times(into, B, half, R, N);
   }
-
-  // What r'H^-1 r is to the square of that half.
-  V cost_of_half() const { return splat<V>(1) / by_cost; }
 
   // x (n) = H^-1 (r - C'v), for what `pull_forward` left in `half` of r; `half` is lost.
   void push_back(V* x, V* half, const V* v) const {
@@ -116,15 +114,16 @@ template <class V, class M> struct RangeSpace {
  private:
   const M *L, *inverse_L;
   M *B, *gram, *roots;  // B in panels (R, N); B B' on the lower triangle; L^-1 where P is diagonal
-  M *rows, *square;     // the same two in the tiles of one instance
+  M *B_of_one, *gram_of_one;  // the same two in the tiles of one instance
   V *u, *pull, *pulled;
   V by_cost;            // what H^-1 is to (L L')^-1
 
-  // By the operations of some ten iterations, those of a factorisation of P aside.
+  // By the operations; those of a factorisation of P, which tells whether it is convex, are spent either way.
   bool gains() const {
-    const double n = (double)at.n, m = (double)at.m, k = n + (double)at.p, r = m + (double)at.p, iterations = 10;
+    const double n = (double)at.n, m = (double)at.m, k = n + (double)at.p, r = m + (double)at.p;
     const bool bounded = at.upper_at >= 0 || at.lower_at >= 0;
-    return m > 0 && !bounded && iterations * r * r * r / 3 + n * r * (n + r) < iterations * (m * n * n + k * k * k / 3);
+    return m > 0 && !bounded &&
+           n * r * (n + r) < USUAL_ITERATIONS * (m * n * n + k * k * k / 3 - r * r * r / 3);
   }
 
   // Whether P is far from singular in every lane where it is convex at all.

@@ -39,7 +39,7 @@ template <class V, class M> class RangeSpaceSteps : public PredictorCorrector<Ra
     range.pull_forward(v, half, at.q);
     own = zero;
     for (int64_t i = 0; i < range.N; i++) own += half[i] * half[i];
-    own *= range.cost_of_half();
+    own *= at.cost;
     for (int64_t k = 0; k < range.R; k++) {
       e[k] = k < at.m ? at.d[k] : k < at.m + at.p ? at.b[k - at.m] : zero;
       w[k] = v[k] + e[k], y[k] = -w[k];
@@ -127,6 +127,7 @@ template <class V, class M> class RangeSpaceSteps : public PredictorCorrector<Ra
   void complete() {
     range.pull_forward(sy, half, at.q);
     for (int64_t i = 0; i < range.N; i++) half[i] = -half[i];
+    clear(best.x, at.N);
     range.push_back(best.x, half, best_y);
     for (int64_t k = 0; k < at.m; k++) best.l[k] = best_y[k];
     for (int64_t r = 0; r < at.Q; r++) best.nu[r] = r < at.p ? best_y[at.m + r] : splat<V>(0);

@@ -81,10 +81,11 @@ template <class V, class M> struct RowSystem {
   }
 
  private:
+  // Whether the curvature is far from zero in every lane where P is convex at all.
   bool is_curved() const {
     V least = at.cost * at.P[0];
     for (int64_t i = 1; i < at.n; i++) least = smaller(least, at.cost * at.P[i]);
-    return !any(negate(least > splat<V>(1e-4)));
+    return !any(negate(least > splat<V>(1e-4)) & (V{} + at.known->convex > splat<V>(0)));
   }
 };
 
