@@ -23,6 +23,7 @@
 namespace DECLARATIVE_ISA {
 
 constexpr double UNBOUNDED = 1e20;  // a bound of this magnitude or more is no constraint
+constexpr double FAR = 1e4;         // size of solutions above which they are scaled down
 
 // Memory by bumping a pointer; with a null base it only counts.
 struct Arena {
@@ -395,7 +396,8 @@ template <class V, class M> void Program<V, M>::scale_vectors() {
   for (int64_t r = 0; r < Q; r++) b[r] *= E[r], held = magnitude(held, b[r]);
   for (int64_t k = 0; k < m; k++) d[k] *= F[k], sides = magnitude(sides, d[k]);
   const V reach = larger(larger(slope, held), sides);
-  const V most = larger(one, larger(held, smaller(slope, sides)));  // a far bound alone makes no solution large
+  const V far = larger(held, smaller(slope, sides));  // a far bound alone makes no solution large
+  const V most = select(far > splat<V>(FAR), far, one);
   length = select(reach > zero, power_of_two(smaller(larger(reach, splat<V>(1e-12)), most)), one);
   V steepness = curvature;
   for (int64_t i = 0; count && i < N; i++) steepness = magnitude(steepness, q[i] / length);
