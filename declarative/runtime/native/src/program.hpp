@@ -23,7 +23,7 @@
 namespace DECLARATIVE_ISA {
 
 constexpr double UNBOUNDED = 1e20;  // a bound of this magnitude or more is no constraint
-constexpr double FAR = 1e4;         // size of solutions above which they are scaled down
+constexpr double FAR = 64;          // size of solutions above which they are scaled down
 
 // Memory by bumping a pointer; with a null base it only counts.
 struct Arena {
