@@ -149,7 +149,7 @@ def _curves(ax: Axes, points: list[Measured], theme: Theme) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ticks = sorted({one.at for one in points})
-    ax.set_xticks(ticks, [f"{int(t):,}" for t in ticks])
+    ax.set_xticks(ticks, [f"{int(t)}" for t in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     ax.yaxis.set_minor_locator(NullLocator())
