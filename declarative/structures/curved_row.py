@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import final
 
+from declarative.atoms import constants
 from declarative.canonical.algebra import ONE, call, is_zero, minus, number, over, plus, strip, times
 from declarative.canonical.linear_map import Scale, affine_parts
 from declarative.canonical.mismatch import Mismatch
@@ -241,7 +242,7 @@ def _of_function(e: Call, weight: Expression, s: float, variable: Variable) -> C
             prior = over(e.args[1] if e.args[1].rank else times(e.args[1], ones), Constant(s))
             scores = times(scale, _logarithm(prior))
             return Curve(1.0, scale, plus(scores, times(scale, ones)) if e.atom.name == "kl_div" else scores)
-        case "power" if 1.0 < (p := number(e.args[1]) or 0.0) < 2.0:
+        case "power" if 1.0 < (p := constants.number(e.args[1]) or 0.0) < 2.0:
             return Curve(p, times(Constant(s**p), weight), Full(0.0, variable.shape))
     return None
 

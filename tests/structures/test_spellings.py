@@ -294,3 +294,9 @@ def test_a_near_miss_is_another_structure_and_solved_all_the_same(structure: str
     assert structure_of(program(body_of(structure))) == structure
     assert (structure_of(parsed) == structure) == ((structure, change) in SAME_MEANING)
     torch.testing.assert_close(dl.compile(parsed)()(*DATA), by_cone_program(parsed), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("exponent", ["1.5", "3/2", "(1 + 2) / 2"])
+def test_an_exponent_may_be_computed(exponent: str) -> None:
+    body = f"var y[n] nonneg\nminimize sum(power(y, {exponent})) - x @ y\nsubject to\n  sum(y) == 1\noutput y"
+    assert structure_of(program(body)) == "curved_row"
