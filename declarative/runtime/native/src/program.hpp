@@ -206,17 +206,22 @@ static void load_matrix(M* into, declarative::Batched from, int64_t rows, int64_
   });
 }
 
-// Whether P of every instance that the lanes read is diagonal, but for what is not a number.
-template <class S, class V> static bool is_diagonal(declarative::Batched P, int64_t n, int64_t first, int64_t batch) {
+// Whether P of every instance that the lanes read is diagonal, but for what is not a number: `broken` says where that is.
+template <class S, class V>
+static bool is_diagonal(declarative::Batched P, int64_t n, int64_t first, int64_t batch, bool* broken) {
   const Sources<S, V> in(P, first, batch);
-  for (int l = 0; l < (P.stride ? Traits<V>::lanes : 1); l++)
-    for (int64_t i = 0; i < n; i++) {
+  for (int l = 0; l < Traits<V>::lanes; l++) {
+    broken[l] = false;
+    for (int64_t i = 0; i < n && (l == 0 || P.stride); i++) {
       const S* row = in.of[l] + i * n;
-      bool zero = true;
-      for (int64_t j = 0; j < i; j++) zero &= !(row[j] < 0) & !(row[j] > 0);
-      for (int64_t j = i + 1; j < n; j++) zero &= !(row[j] < 0) & !(row[j] > 0);
-      if (!zero) return false;
+      bool zero = true, entry = false;
+      for (int64_t j = 0; j < i; j++) zero &= row[j] == 0;
+      for (int64_t j = i + 1; j < n; j++) zero &= row[j] == 0;
+      for (int64_t j = 0; j < n && !zero; j++) entry |= j != i && (row[j] < 0 || row[j] > 0);
+      if (entry) return false;
+      broken[l] |= !zero;
     }
+  }
   return true;
 }
 
@@ -240,13 +245,15 @@ template <class V, class M> static void symmetrise(M* P, int64_t N) {
 template <class V, class M>
 template <class S>
 void Program<V, M>::load_matrices(const declarative::Quadratic& call, int64_t first) {
-  known->diagonal = is_diagonal<S, M>(call.P, n, first, call.batch);
+  bool broken[Traits<M>::lanes];
+  known->diagonal = is_diagonal<S, M>(call.P, n, first, call.batch, broken);
   const int64_t size = known->diagonal ? N : N * N;
   clear(P, size), clear(At, N * p), clear(Gt, N * m);
   if (known->diagonal) {
     const Sources<S, M> in(call.P, first, call.batch);
-    for (int64_t i = 0; i < n; i++)
-      for (int64_t j = 0; j < n; j++) P[i] += in[i * n + j];  // zeros, and what is not a number
+    for (int64_t i = 0; i < n; i++) P[i] = in[i * (n + 1)];
+    for (int l = 0; l < Traits<M>::lanes; l++)
+      if (broken[l]) set_lane(P[0], l, __builtin_nan(""));
   } else {
     load_matrix<false, S, V>(P, call.P, n, n, N, first, call.batch);
     symmetrise<V>(P, N);

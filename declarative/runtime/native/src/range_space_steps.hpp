@@ -8,8 +8,8 @@
 // The Newton step solves (S + diag(s / lambda; delta)) dy = (r_comp / lambda; 0) - (S y + w - s), with s = 0 in A, and
 // ds = (r_comp - s dlambda) / lambda.
 //
-// Reference: Mehrotra, On the implementation of a primal-dual interior point method, 1992; Goldfarb and Liu, An O(n^3 L)
-// primal interior point algorithm for convex quadratic programming, 1991, on the dual.
+// References: Mehrotra, On the implementation of a primal-dual interior point method, 1992; Boyd and Vandenberghe, Convex
+// Optimization, 2004, section 5.2.4 (the dual of a quadratic program).
 #pragma once
 
 #include "predictor_corrector.hpp"
